@@ -1,0 +1,121 @@
+"""The exceptions of bbhost.
+
+Every fault that a server or a user may be told about is a :class:`BbhostError` with a ``code`` (the
+error code of the wire contract, section 22) and a message that says what to do where something can
+be done. Anything else that escapes is a defect and is reported as ``command_failed``.
+"""
+
+
+class BbhostError(Exception):
+    """Base of all expected faults.
+
+    Args:
+        message: one sentence for people; never empty.
+        code: wire error code; the class default where omitted.
+    """
+
+    code = "command_failed"
+    expected = False
+    """True for faults that are an ordinary answer and not worth a log line."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message or "unspecified failure")
+        if code is not None:
+            self.code = code
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self.args[0])
+
+
+# --- environments ---------------------------------------------------------------------------
+
+
+class EnvironmentDestroyedError(BbhostError):
+    """The environment is destroying or tombstoned; nothing was touched."""
+
+    code = "environment_destroyed"
+    expected = True
+
+
+class EnvironmentBusyError(BbhostError):
+    """Another provisioning with a different specification is under way."""
+
+    code = "environment_busy"
+
+
+class UnknownEnvironmentError(BbhostError):
+    """No live environment has this id and the command must not attach one."""
+
+    code = "unknown_environment"
+
+
+# --- paths and files ------------------------------------------------------------------------
+
+
+class PathNotFoundError(BbhostError):
+    """A workspace path does not exist."""
+
+    code = "path_not_found"
+    expected = True
+
+
+class InvalidPathError(BbhostError):
+    """A path is relative, escapes its root, or is of the wrong kind."""
+
+    code = "invalid_path"
+
+
+class FileMissingError(BbhostError):
+    """A file asked for does not exist."""
+
+    code = "ENOENT"
+    expected = True
+
+
+# --- git ------------------------------------------------------------------------------------
+
+
+class NotGitRepoError(BbhostError):
+    """The workspace is not a git work tree."""
+
+    code = "not_git_repo"
+    expected = True
+
+
+class GitCommandError(BbhostError):
+    """A git process failed."""
+
+    code = "git_command_failed"
+
+
+class GitTimeoutError(BbhostError):
+    """A git process took longer than its deadline and was ended."""
+
+    code = "git_command_timeout"
+
+
+# --- the daemon itself ----------------------------------------------------------------------
+
+
+class JournalError(BbhostError):
+    """The journal cannot be read or written; it is never overwritten."""
+
+    code = "journal_unusable"
+
+
+class ConfigError(BbhostError):
+    """A setting is missing or wrong."""
+
+    code = "invalid_configuration"
+
+
+class WireError(BbhostError):
+    """A message does not follow the wire contract. ``path`` names the field."""
+
+    code = "invalid_command"
+
+    def __init__(self, message: str, *, path: str = "", code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.path = path

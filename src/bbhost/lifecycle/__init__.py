@@ -1,0 +1,1 @@
+"""State tables (python-statemachine, synchronous, without effects) and the cores that decide."""

@@ -1,0 +1,1 @@
+"""Trio helpers without domain words, one concept per module."""

@@ -1,0 +1,37 @@
+"""Named points at which a test may stop the process or slow it down.
+
+A fault point costs one dictionary look-up of an empty table unless ``BBHOST_FAULT`` is set, which
+only tests do: ``BBHOST_FAULT=kill:provision.worktree_added`` ends the process with SIGKILL there;
+``raise:<name>`` raises OSError(ENOSPC); several are separated by commas.
+"""
+
+import errno
+import os
+import signal
+
+
+def parse_faults(text: str) -> dict[str, str]:
+    """Turn ``kill:a,raise:b`` into ``{"a": "kill", "b": "raise"}``."""
+    faults = {}
+    for item in filter(None, text.split(",")):
+        action, _, name = item.partition(":")
+        faults[name] = action
+    return faults
+
+
+_FAULTS = parse_faults(os.environ.get("BBHOST_FAULT", ""))
+
+
+def fault_point(name: str) -> None:
+    """Stop here if a test asked for it.
+
+    Raises:
+        OSError: ENOSPC, where the test asked for ``raise``.
+    """
+    action = _FAULTS.get(name)
+    if action is None:
+        return
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "raise":
+        raise OSError(errno.ENOSPC, f"fault point {name}")
