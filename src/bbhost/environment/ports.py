@@ -1,0 +1,198 @@
+"""What the owner of an environment needs from the world.
+
+Interfaces only. ``environment/workspaces.py`` is the real implementation over git and files; the
+simulation in the tests has another one, which can crash.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from typing import Protocol
+
+from attrs import frozen
+
+from bbhost.domain.environment import EnvironmentRecord
+from bbhost.domain.ids import EnvironmentId, Incarnation
+from bbhost.domain.status import Diff, DiffTarget, WorkspaceStatus
+from bbhost.domain.workspace import (
+    Checkout,
+    DiscoveredWorkspace,
+    TranscriptEntry,
+    WorkspaceKind,
+    WorkspaceSpec,
+)
+
+EntrySink = Callable[[TranscriptEntry], None]
+"""Receives each transcript entry as it is written. Never blocks."""
+
+
+class ChangeKind(StrEnum):
+    """What a change notification is about."""
+
+    WORK_STATUS = "work-status-changed"
+    GIT_REFS = "git-refs-changed"
+
+
+@frozen
+class StatusReading:
+    """One computed status."""
+
+    status: WorkspaceStatus
+    fingerprint: str
+    """Differs whenever a watcher of this workspace should be told, also where the status is equal."""
+    branch_tip: str | None
+    """Commit id of HEAD, None when unborn or not a git repository."""
+
+
+@frozen
+class RefsReading:
+    """The refs of a repository, boiled down to what owners compare."""
+
+    fingerprint: str
+    tip_of: Callable[[str], str | None]
+    """Commit id of a local branch."""
+
+
+class OwnedBoundary(Protocol):
+    """The processes of one incarnation (``processes/boundary.py``)."""
+
+    async def end(self, grace_seconds: float = ...) -> object:
+        """End every process of the boundary; returns when none is left or after its bound."""
+        ...
+
+
+class OwnedWatch(Protocol):
+    """A watch of one workspace (``watch/``)."""
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the counters tell all that has happened up to the last drain."""
+        ...
+
+    @property
+    def work_marks(self) -> int:
+        """Grows with every event in the work tree or in the worktree's own git directory."""
+        ...
+
+    @property
+    def refs_marks(self) -> int:
+        """Grows with every event in the shared part of the repository."""
+        ...
+
+    def drain_nowait(self) -> None:
+        """Take in all that the kernel has queued, without a checkpoint."""
+        ...
+
+    async def wait_changes(self) -> "ChangeLike":
+        """Wait for the next debounced batch."""
+        ...
+
+
+class ChangeLike(Protocol):
+    """One debounced batch of changes."""
+
+    @property
+    def workspace(self) -> bool:
+        """The work tree or the worktree's git directory may have changed."""
+        ...
+
+    @property
+    def refs(self) -> bool:
+        """The refs of the repository may have changed."""
+        ...
+
+    @property
+    def unknown(self) -> bool:
+        """Anything may have changed."""
+        ...
+
+
+class Workspaces(Protocol):
+    """Git and files of environments. Every method may raise BbhostError; all are cancellable."""
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is anything at ``path`` (a dangling symlink counts)."""
+        ...
+
+    async def provision(
+        self,
+        environment_id: EnvironmentId,
+        spec: WorkspaceSpec,
+        boundary: OwnedBoundary,
+        on_entry: EntrySink,
+    ) -> DiscoveredWorkspace:
+        """Make or attach the workspace."""
+        ...
+
+    async def discover(self, path: str, kind: WorkspaceKind) -> DiscoveredWorkspace:
+        """Describe a workspace that exists; PathNotFoundError where it does not."""
+        ...
+
+    async def switch_checkout(self, path: str, checkout: Checkout, on_entry: EntrySink) -> None:
+        """Switch the branch of an unmanaged workspace."""
+        ...
+
+    def open_watch(self, path: str) -> AbstractAsyncContextManager[OwnedWatch]:
+        """Watch a workspace; NotGitRepoError or PathNotFoundError where there is nothing to watch."""
+        ...
+
+    async def read_status(self, path: str, merge_base_branch: str | None) -> StatusReading:
+        """Compute the status; NotGitRepoError, PathNotFoundError, GitTimeoutError."""
+        ...
+
+    async def read_refs(self, path: str, *, changed: bool) -> RefsReading:
+        """Read the refs, once for all environments of the repository."""
+        ...
+
+    async def read_diff(
+        self, path: str, target: DiffTarget, max_diff_chars: int, max_file_list_chars: int
+    ) -> Diff:
+        """Compute a diff."""
+        ...
+
+    async def run_teardown_hook(self, record: EnvironmentRecord, boundary: OwnedBoundary) -> None:
+        """Run the workspace's own teardown script, if it has one."""
+        ...
+
+    async def rescue(self, record: EnvironmentRecord) -> None:
+        """Keep work that would be lost with the workspace."""
+        ...
+
+    async def move_to_trash(self, record: EnvironmentRecord) -> None:
+        """Take the workspace off its path, atomically."""
+        ...
+
+    async def deregister(self, record: EnvironmentRecord) -> None:
+        """Make the repository forget exactly this worktree."""
+        ...
+
+    async def prune_parent(self, record: EnvironmentRecord) -> None:
+        """Remove the workspace's parent directory if it is empty and managed."""
+        ...
+
+    async def rollback(self, record: EnvironmentRecord) -> None:
+        """Remove what this incarnation's provisioning made, and nothing else."""
+        ...
+
+
+class EnvironmentJournal(Protocol):
+    """Durable memory of environments (``journal/``)."""
+
+    async def save_environment(self, record: EnvironmentRecord) -> None:
+        """Durable when it returns; JournalError when it could not be made so."""
+        ...
+
+
+@frozen
+class EnvironmentServices:
+    """What every environment shares."""
+
+    journal: EnvironmentJournal
+    workspaces: Workspaces
+    open_boundary: Callable[[EnvironmentId, Incarnation], OwnedBoundary]
+    note_change: Callable[[EnvironmentId, ChangeKind], None]
+    """A change to be posted to the server. Never blocks."""
+    note_idle: Callable[[EnvironmentId], None]
+    """The environment has no active work any more. Never blocks."""
+    now_ms: Callable[[], int]
+    """Wall clock, milliseconds since the epoch."""

@@ -1,0 +1,150 @@
+"""The work of ``ready``: watch the files, keep the status cache, host what others run here."""
+
+import logging
+
+import trio
+
+from bbhost.domain.environment import EnvironmentRecord
+from bbhost.domain.ids import EnvironmentId
+from bbhost.environment.ports import (
+    ChangeKind,
+    ChangeLike,
+    EnvironmentServices,
+    OwnedWatch,
+    RefsReading,
+    StatusReading,
+)
+from bbhost.environment.status_cache import StatusCache, StatusCacheStatistics
+from bbhost.errors import BbhostError, NotGitRepoError, PathNotFoundError
+from bbhost.toolkit.backoff import backoff_delays
+
+log = logging.getLogger(__name__)
+
+MAX_WATCH_ATTEMPTS = 60
+"""Failures in a row after which watching is given up until something asks again."""
+FIRST_RETRY_SECONDS = 0.25
+LONGEST_RETRY_SECONDS = 30.0
+
+
+class ReadyWork:
+    """Watching one workspace and noticing what is worth telling."""
+
+    def __init__(
+        self,
+        record: EnvironmentRecord,
+        services: EnvironmentServices,
+        statistics: StatusCacheStatistics,
+    ) -> None:
+        self._record = record
+        self._services = services
+        self.cache = StatusCache(self._compute_status, statistics)
+        self._last_status: str | None = None
+        self._last_refs: str | None = None
+        self._last_tip: str | None = None
+        self.watch_trouble: str | None = "not started yet"
+        """Why nothing is watched; None while watching."""
+        self._asked = trio.Event()
+
+    @property
+    def _environment_id(self) -> EnvironmentId:
+        return self._record.environment_id
+
+    def ask_to_watch(self) -> None:
+        """Something wants the environment: try again if watching was given up."""
+        self._asked.set()
+
+    def note_everything_changed(self) -> None:
+        """Tell of both kinds of change, as after a branch switch that the server asked for."""
+        self._services.note_change(self._environment_id, ChangeKind.WORK_STATUS)
+        self._services.note_change(self._environment_id, ChangeKind.GIT_REFS)
+
+    async def run(self) -> None:
+        """Watch until cancelled. Failures are retried, then given up until somebody asks.
+
+        Cancellation: every kernel watch is gone when this returns.
+        """
+        attempts = 0
+        delays = backoff_delays(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+        while True:
+            self._asked = trio.Event()
+            try:
+                async with self._services.workspaces.open_watch(self._record.path) as watch:
+                    attempts = 0
+                    delays = backoff_delays(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+                    await self._follow(watch)
+            except (PathNotFoundError, NotGitRepoError) as error:
+                # Nothing to watch; asking again is the only thing that can change that.
+                self._give_up(str(error), "not watching until a command asks for it")
+                await self._asked.wait()
+                attempts = 0
+            except Exception as error:
+                # A fault of the watch must not end the terminals and threads beside it.
+                if not isinstance(error, BbhostError | OSError):
+                    log.exception("watch failed unexpectedly")
+                attempts += 1
+                if attempts >= MAX_WATCH_ATTEMPTS:
+                    self._give_up(str(error), f"gave up after {attempts} attempts")
+                    await self._asked.wait()
+                    attempts = 0
+                else:
+                    delay = next(delays)
+                    self._give_up(str(error), f"trying again in {delay:.1f} s")
+                    await trio.sleep(delay)
+
+    def _give_up(self, reason: str, what_next: str) -> None:
+        self.watch_trouble = reason
+        self.cache.attach(None)
+        log.info(
+            "watch ended: %s; %s", reason, what_next, extra={"environment": self._environment_id}
+        )
+
+    async def _follow(self, watch: OwnedWatch) -> None:
+        """Compare after each batch of changes and note what differs."""
+        self.watch_trouble = None
+        self.cache.attach(watch)
+        try:
+            self._remember_refs(await self._read_refs(changed=False))
+            await self._compare_status()
+            while True:
+                batch = await watch.wait_changes()
+                await self._take_batch(batch)
+        finally:
+            self.cache.attach(None)
+
+    async def _take_batch(self, batch: ChangeLike) -> None:
+        compare_status = batch.workspace or batch.unknown
+        if batch.refs or batch.unknown:
+            refs = await self._read_refs(changed=True)
+            if refs.fingerprint != self._last_refs:
+                self._remember_refs(refs)
+                self._services.note_change(self._environment_id, ChangeKind.GIT_REFS)
+        if compare_status:
+            await self._compare_status()
+
+    async def _compare_status(self) -> None:
+        try:
+            reading = await self.cache.read()
+        except (NotGitRepoError, PathNotFoundError):
+            raise
+        except BbhostError as error:
+            # Unknown is told as a change: whoever looks will see the error itself.
+            log.info(
+                "status could not be computed after a change: %s",
+                error,
+                extra={"environment": self._environment_id},
+            )
+            self._last_status = None
+            self._services.note_change(self._environment_id, ChangeKind.WORK_STATUS)
+            return
+        previous, self._last_status = self._last_status, reading.fingerprint
+        if previous is not None and previous != reading.fingerprint:
+            self._services.note_change(self._environment_id, ChangeKind.WORK_STATUS)
+
+    async def _read_refs(self, *, changed: bool) -> RefsReading:
+        return await self._services.workspaces.read_refs(self._record.path, changed=changed)
+
+    def _remember_refs(self, refs: RefsReading) -> None:
+        self._last_refs = refs.fingerprint
+
+    async def _compute_status(self, merge_base_branch: str | None) -> StatusReading:
+        return await self._services.workspaces.read_status(self._record.path, merge_base_branch)

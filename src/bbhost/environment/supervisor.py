@@ -1,0 +1,437 @@
+"""Who exists: the table of incarnations, and the only door through which a new one comes.
+
+Rule 1: ``_incarnate`` is the only maker of owners. It is reached from ``provision`` (the server asks
+for the environment by name), from ``restore`` (the journal says it was live), from ``lift`` (the
+reconciler: the server lists a tombstoned id as live), and from ``_attach`` for an id of which no
+record of any kind exists. No command on a tombstoned id can reach it.
+
+Rule 2: a refused command touches nothing: no git, no watch, no directory, no task.
+"""
+
+import logging
+from collections.abc import Iterable
+
+import trio
+from attrs import define, evolve, field
+
+from bbhost.domain.environment import EnvironmentRecord, EnvironmentState, TeardownCause
+from bbhost.domain.ids import EnvironmentId, Incarnation
+from bbhost.domain.workspace import (
+    AttachSpec,
+    UnmanagedSpec,
+    WorkspaceContext,
+    WorkspaceKind,
+    WorkspaceSpec,
+    workspace_path,
+)
+from bbhost.environment.actor import EnvironmentActor, EnvironmentView, Provisioned
+from bbhost.environment.handle import ReadyHandle
+from bbhost.environment.ports import EntrySink, EnvironmentServices
+from bbhost.environment.status_cache import StatusCacheStatistics
+from bbhost.errors import (
+    BbhostError,
+    EnvironmentBusyError,
+    EnvironmentDestroyedError,
+    PathNotFoundError,
+)
+from bbhost.lifecycle.environment import EnvironmentEvent
+from bbhost.toolkit.keyed_locks import KeyedLocks
+
+log = logging.getLogger(__name__)
+
+WAIT_READY_SECONDS = 120.0
+"""How long a command waits for a provisioning environment before it is told to try again."""
+OWNER_RESTARTS = 5
+"""Unexpected crashes of one owner after which it is left alone until the daemon restarts."""
+
+
+@define(eq=False)
+class SessionKnowledge:
+    """What the last session-open said about who is wanted. None means: it did not say."""
+
+    live: frozenset[EnvironmentId] | None = None
+    retired: frozenset[EnvironmentId] = field(factory=frozenset)
+
+    def excludes(self, environment_id: EnvironmentId) -> bool:
+        """Whether the server has said that it does not want this id."""
+        if environment_id in self.retired:
+            return True
+        return self.live is not None and environment_id not in self.live
+
+
+class Supervisor:
+    """Owns the owners. Run it in a nursery with ``await nursery.start(supervisor.run)``."""
+
+    def __init__(self, services: EnvironmentServices) -> None:
+        self._services = services
+        self._records: dict[EnvironmentId, EnvironmentRecord] = {}
+        self._actors: dict[EnvironmentId, EnvironmentActor] = {}
+        self._locks = KeyedLocks()
+        self._owners: trio.Nursery | None = None
+        self._crashes: dict[EnvironmentId, int] = {}
+        self.cache_statistics = StatusCacheStatistics()
+        self.knowledge = SessionKnowledge()
+
+    # --- looking --------------------------------------------------------------------------
+
+    def records(self) -> list[EnvironmentRecord]:
+        """Every environment known, tombstones included, one record per id."""
+        live = {key: actor.record for key, actor in self._actors.items()}
+        return list((self._records | live).values())
+
+    def view(self, environment_id: EnvironmentId) -> EnvironmentView | None:
+        """One environment as it stands, None for an id without any record."""
+        actor = self._actors.get(environment_id)
+        if actor is not None:
+            return actor.view.value
+        record = self._records.get(environment_id)
+        return None if record is None else EnvironmentView(record)
+
+    def actor(self, environment_id: EnvironmentId) -> EnvironmentActor | None:
+        """The owner of a live environment."""
+        return self._actors.get(environment_id)
+
+    def live_ids(self) -> list[EnvironmentId]:
+        """Ids that have an owner."""
+        return list(self._actors)
+
+    # --- running --------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep owners alive until cancelled. Cancellation: their states stay in the journal."""
+        async with trio.open_nursery() as owners:
+            self._owners = owners
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._owners = None
+
+    async def restore(self, records: Iterable[EnvironmentRecord]) -> None:
+        """Rebuild owners from the journal. What was begun is finished by the owners themselves."""
+        for record in records:
+            self._records[record.environment_id] = record
+            match record.state:
+                case EnvironmentState.TOMBSTONED:
+                    continue
+                case EnvironmentState.PROVISIONING:
+                    # Cut short by the end of the last daemon: undo what it made.
+                    undo = evolve(
+                        record,
+                        state=EnvironmentState.DESTROYING,
+                        cause=TeardownCause.ROLLBACK,
+                        detail="provisioning was interrupted by the end of the daemon",
+                    )
+                    await self._incarnate(undo)
+                case EnvironmentState.READY | EnvironmentState.DESTROYING:
+                    self._start_owner(record)
+
+    async def _incarnate(self, record: EnvironmentRecord) -> EnvironmentActor:
+        await self._services.journal.save_environment(record)
+        self._records[record.environment_id] = record
+        return self._start_owner(record)
+
+    def _start_owner(self, record: EnvironmentRecord) -> EnvironmentActor:
+        if self._owners is None:
+            raise BbhostError("The daemon is stopping")
+        actor = EnvironmentActor(record, self._services, self.cache_statistics)
+        self._actors[record.environment_id] = actor
+        self._owners.start_soon(
+            self._run_owner,
+            actor,
+            name=f"environment {record.environment_id}.{record.incarnation}",
+        )
+        return actor
+
+    async def _run_owner(self, actor: EnvironmentActor) -> None:
+        """The bulkhead: a defect in one environment must not end the others."""
+        environment_id = actor.record.environment_id
+        try:
+            await actor.run()
+        except Exception:
+            # Also catches groups: the nurseries inside raise groups of ordinary exceptions.
+            log.exception("owner of an environment crashed", extra={"environment": environment_id})
+        finally:
+            self._records[environment_id] = actor.record
+            if self._actors.get(environment_id) is actor:
+                del self._actors[environment_id]
+        record = actor.record
+        if record.state is EnvironmentState.TOMBSTONED:
+            return
+        crashes = self._crashes.get(environment_id, 0) + 1
+        self._crashes[environment_id] = crashes
+        if crashes > OWNER_RESTARTS:
+            log.error(
+                "owner crashed %d times and is left alone until the daemon restarts",
+                crashes,
+                extra={"environment": environment_id},
+            )
+            return
+        await trio.sleep(min(2.0**crashes, 60.0))
+        if environment_id not in self._actors:
+            self._start_owner(record)
+
+    # --- commands -------------------------------------------------------------------------
+
+    async def provision(
+        self,
+        environment_id: EnvironmentId,
+        spec: WorkspaceSpec,
+        on_entry: EntrySink | None = None,
+    ) -> Provisioned:
+        """Serve ``environment.provision`` in every state (design 1.2).
+
+        Returns:
+            What is there. The transcript is empty where nothing had to be made.
+
+        Raises:
+            EnvironmentBusyError: another specification is being provisioned.
+            BbhostError: provisioning failed; it has been rolled back.
+
+        Cancellation: provisioning goes on under its owner; only the waiting ends.
+        """
+        while True:
+            async with self._locks.hold(environment_id):
+                actor = self._actors.get(environment_id)
+                if actor is None:
+                    actor = await self._incarnate(await self._first_record(environment_id, spec))
+                    fresh = True
+                else:
+                    fresh = False
+            record = actor.record
+            match record.state:
+                case EnvironmentState.DESTROYING | EnvironmentState.TOMBSTONED if not fresh:
+                    await self._wait_tombstone(actor)
+                    await trio.lowlevel.checkpoint()
+                    continue
+                case EnvironmentState.READY if not fresh:
+                    return await self._provision_again(actor, spec, on_entry)
+                case _:
+                    if record.spec != spec:
+                        raise EnvironmentBusyError(
+                            f"Environment {environment_id} is being provisioned with another "
+                            "specification; wait until that has ended"
+                        )
+                    return await self._wait_provisioned(actor, on_entry)
+
+    async def _first_record(
+        self, environment_id: EnvironmentId, spec: WorkspaceSpec
+    ) -> EnvironmentRecord:
+        last = self._records.get(environment_id)
+        number = last.incarnation + 1 if last is not None else 1
+        makes = not isinstance(spec, AttachSpec | UnmanagedSpec)
+        return EnvironmentRecord(
+            environment_id=environment_id,
+            incarnation=Incarnation(number),
+            state=EnvironmentState.PROVISIONING,
+            spec=spec,
+            changed_at=self._services.now_ms(),
+            created_workspace=makes
+            and not await self._services.workspaces.exists(workspace_path(spec)),
+        )
+
+    async def _wait_provisioned(
+        self, actor: EnvironmentActor, on_entry: EntrySink | None
+    ) -> Provisioned:
+        if on_entry is not None:
+            for entry in actor.progress.entries:
+                on_entry(entry)
+            actor.progress.listeners.append(on_entry)
+        try:
+            view = await actor.view.wait_value(
+                lambda view: (
+                    view.provisioned is not None
+                    or view.state in {EnvironmentState.READY, EnvironmentState.TOMBSTONED}
+                    or view.teardown_trouble is not None
+                )
+            )
+        finally:
+            if on_entry is not None:
+                actor.progress.listeners.remove(on_entry)
+        if view.provisioned is not None and view.state is EnvironmentState.READY:
+            return view.provisioned
+        if view.provision_error is not None:
+            raise view.provision_error
+        raise EnvironmentDestroyedError(
+            f"Environment {view.record.environment_id} was destroyed while it was provisioned"
+        )
+
+    async def _provision_again(
+        self, actor: EnvironmentActor, spec: WorkspaceSpec, on_entry: EntrySink | None
+    ) -> Provisioned:
+        """A ready environment: nothing is made; an unmanaged checkout is applied again."""
+        record = actor.record
+        if workspace_path(spec) != record.path:
+            raise BbhostError(
+                f"Environment {record.environment_id} is loaded at {record.path}, "
+                f"not at {workspace_path(spec)}"
+            )
+        stay, work = actor.stay, actor.ready_work
+        if stay is None or work is None:
+            raise EnvironmentDestroyedError(
+                f"Environment {record.environment_id} is being destroyed"
+            )
+        work.ask_to_watch()
+        workspaces = self._services.workspaces
+        if isinstance(spec, UnmanagedSpec) and spec.checkout is not None:
+            sink = on_entry or (lambda _entry: None)
+            await stay.call(workspaces.switch_checkout, record.path, spec.checkout, sink)
+            work.note_everything_changed()
+        discovered = await stay.call(workspaces.discover, record.path, record.kind)
+        return Provisioned(discovered, ())
+
+    async def destroy(self, environment_id: EnvironmentId, context: WorkspaceContext) -> None:
+        """Serve ``environment.destroy`` in every state; returns when it is tombstoned.
+
+        Raises:
+            BbhostError: teardown failed; the environment is ready again, or goes on trying.
+
+        Cancellation: teardown goes on under its owner; only the waiting ends.
+        """
+        async with self._locks.hold(environment_id):
+            actor = self._actors.get(environment_id)
+            if actor is None:
+                if environment_id in self._records:
+                    return
+                actor = await self._destroy_unknown(environment_id, context)
+                if actor is None:
+                    return
+        # Refused means: it is being torn down already, or has just ended. Both are joined below.
+        await actor.ask(EnvironmentEvent.DESTROY)
+        view = await actor.view.wait_value(
+            lambda view: (
+                view.state in {EnvironmentState.TOMBSTONED, EnvironmentState.READY}
+                or view.teardown_trouble is not None
+            )
+        )
+        if view.state is EnvironmentState.TOMBSTONED:
+            return
+        raise view.teardown_trouble or BbhostError(
+            f"Environment {environment_id} could not be destroyed"
+        )
+
+    async def _destroy_unknown(
+        self, environment_id: EnvironmentId, context: WorkspaceContext
+    ) -> EnvironmentActor | None:
+        """An id without a record: made by an earlier daemon, or never here. Its files still go."""
+        spec = AttachSpec(context.workspace_path, context.workspace_provision_type)
+        managed = context.workspace_provision_type is not WorkspaceKind.UNMANAGED
+        there = managed and await self._services.workspaces.exists(context.workspace_path)
+        record = EnvironmentRecord(
+            environment_id=environment_id,
+            incarnation=Incarnation(1),
+            state=EnvironmentState.DESTROYING if there else EnvironmentState.TOMBSTONED,
+            spec=spec,
+            changed_at=self._services.now_ms(),
+            cause=TeardownCause.DESTROY,
+            detail="destroyed without having been loaded here",
+        )
+        if there:
+            return await self._incarnate(record)
+        await self._services.journal.save_environment(record)
+        self._records[environment_id] = record
+        return None
+
+    async def enter(self, environment_id: EnvironmentId, context: WorkspaceContext) -> ReadyHandle:
+        """Give a handle on a ready environment, for workspace commands, terminals and threads.
+
+        Raises:
+            EnvironmentDestroyedError: destroying, tombstoned, or excluded by the server.
+            PathNotFoundError: an id never seen whose directory does not exist.
+            EnvironmentBusyError: still provisioning after ``WAIT_READY_SECONDS``.
+        """
+        actor = self._actors.get(environment_id)
+        if actor is None:
+            if environment_id in self._records:
+                raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
+            actor = await self._attach(environment_id, context)
+        return await self._wait_handle(actor)
+
+    def entered(self, environment_id: EnvironmentId) -> ReadyHandle | None:
+        """Give a handle if the environment is ready now; never attaches, never waits."""
+        actor = self._actors.get(environment_id)
+        return None if actor is None else self._handle(actor)
+
+    async def _wait_handle(self, actor: EnvironmentActor) -> ReadyHandle:
+        environment_id = actor.record.environment_id
+        with trio.move_on_after(WAIT_READY_SECONDS):
+            view = await actor.view.wait_value(
+                lambda view: view.state is not EnvironmentState.PROVISIONING
+            )
+            if view.state is EnvironmentState.READY:
+                handle = self._handle(actor)
+                if handle is not None:
+                    return handle
+            if view.provision_error is not None:
+                raise view.provision_error
+            raise EnvironmentDestroyedError(f"Environment {environment_id} is being destroyed")
+        raise EnvironmentBusyError(
+            f"Environment {environment_id} is still being provisioned; try again later"
+        )
+
+    def _handle(self, actor: EnvironmentActor) -> ReadyHandle | None:
+        if actor.stay is None or actor.ready_work is None or actor.stay.is_closing:
+            return None
+        return ReadyHandle(
+            actor.record, actor.stay, actor.ready_work, actor.boundary, self._services.workspaces
+        )
+
+    async def _attach(
+        self, environment_id: EnvironmentId, context: WorkspaceContext
+    ) -> EnvironmentActor:
+        if self.knowledge.excludes(environment_id):
+            raise EnvironmentDestroyedError(
+                f"The server does not list environment {environment_id}; it is not attached"
+            )
+        if not await self._services.workspaces.exists(context.workspace_path):
+            raise PathNotFoundError(f"Workspace path does not exist: {context.workspace_path}")
+        spec = AttachSpec(context.workspace_path, context.workspace_provision_type)
+        async with self._locks.hold(environment_id):
+            actor = self._actors.get(environment_id)
+            if actor is not None:
+                return actor
+            if environment_id in self._records:
+                raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
+            return await self._incarnate(await self._first_record(environment_id, spec))
+
+    # --- the reconciler's verbs ------------------------------------------------------------
+
+    async def retire(self, environment_id: EnvironmentId) -> bool:
+        """Release an environment that the server no longer lists; its files stay.
+
+        Returns:
+            False when it is busy, not ready, or has no owner.
+        """
+        actor = self._actors.get(environment_id)
+        if actor is None or not await actor.ask(EnvironmentEvent.RETIRE):
+            return False
+        await self._wait_tombstone(actor)
+        return True
+
+    async def lift(self, environment_id: EnvironmentId) -> EnvironmentRecord:
+        """Make a new incarnation of a tombstoned environment that the server lists as live.
+
+        Returns:
+            The record as it stands afterwards: ready, or a tombstone again with the reason.
+        """
+        async with self._locks.hold(environment_id):
+            record = self._records.get(environment_id)
+            actor = self._actors.get(environment_id)
+            if actor is None and record is not None:
+                spec = AttachSpec(record.path, record.kind)
+                if not await self._services.workspaces.exists(record.path):
+                    reason = f"the server lists it as live, but {record.path} does not exist"
+                    kept = evolve(record, detail=reason, files_remain=False)
+                    await self._services.journal.save_environment(kept)
+                    self._records[environment_id] = kept
+                    return kept
+                actor = await self._incarnate(await self._first_record(environment_id, spec))
+        if actor is None:
+            raise EnvironmentDestroyedError(f"Environment {environment_id} is not known here")
+        view = await actor.view.wait_value(
+            lambda view: view.state is not EnvironmentState.PROVISIONING
+        )
+        return view.record
+
+    async def _wait_tombstone(self, actor: EnvironmentActor) -> None:
+        await actor.view.wait_value(lambda view: view.state is EnvironmentState.TOMBSTONED)
