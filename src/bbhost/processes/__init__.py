@@ -1,0 +1,1 @@
+"""Child processes: started inside a boundary, ended with it. Every child of the daemon starts here."""
