@@ -86,6 +86,7 @@ class EnvironmentActor:
         self.boundary = services.open_boundary(record.environment_id, record.incarnation)
         self.view = AsyncValue(EnvironmentView(record))
         """The present state; wait on it by level."""
+        self._arriving: EnvironmentView | None = None
         self.progress = ProvisionProgress()
         self.teardown = TeardownProgress()
         self.stay: ReadyStay | None = None
@@ -188,7 +189,10 @@ class EnvironmentActor:
                     return False
                 await trio.sleep(next(delays))
         self._core.commit(decision)
-        self.view.value = view
+        if decision.target is EnvironmentState.READY:
+            self._arriving = view  # shown once the stay exists, so that who sees it can enter
+        else:
+            self.view.value = view
         mail.answer(True)
         log.info(
             "%s -> %s",
@@ -236,7 +240,7 @@ class EnvironmentActor:
         await self._mail_in.send(mail)
 
     def _enter_ready(self, state_work: trio.Nursery) -> None:
-        record = self.record
+        record = self.record if self._arriving is None else self._arriving.record
         self.stay = ReadyStay(
             record.environment_id,
             state_work,
@@ -244,6 +248,8 @@ class EnvironmentActor:
         )
         self.ready_work = ReadyWork(record, self._services, self._cache_statistics)
         state_work.start_soon(self.ready_work.run)
+        if self._arriving is not None:
+            self.view.value, self._arriving = self._arriving, None
 
     async def _work_destroying(self, number: int) -> None:
         self.teardown = TeardownProgress()

@@ -1,0 +1,132 @@
+"""The task that applies the comparison, one environment at a time, through the supervisor."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+import trio
+from attrs import frozen
+
+from bbhost.domain.environment import EnvironmentState
+from bbhost.domain.ids import EnvironmentId
+from bbhost.environment.supervisor import SessionKnowledge, Supervisor
+from bbhost.errors import BbhostError
+from bbhost.reconciler.diff import (
+    Action,
+    ActionKind,
+    Actual,
+    ServerLists,
+    diff_environments,
+)
+from bbhost.toolkit.tick import Tick
+
+log = logging.getLogger(__name__)
+
+MAX_REPORTED = 1_000
+"""Outcomes kept for ``bbhost status``; the oldest is dropped."""
+
+
+@frozen
+class Outcome:
+    """What became of one action."""
+
+    action: Action
+    done: bool
+    detail: str
+
+
+class Reconciler:
+    """Holds the server's latest lists and brings the supervisor in line with them.
+
+    Args:
+        supervisor: whose environments are reconciled.
+        unreported: ids whose destruction the server has not acknowledged yet (inbox and outbox).
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        unreported: Callable[[], Awaitable[frozenset[EnvironmentId]]],
+    ) -> None:
+        self._supervisor = supervisor
+        self._unreported = unreported
+        self._lists = ServerLists()
+        self._tick = Tick()
+        self.outcomes: OrderedDict[EnvironmentId, Outcome] = OrderedDict()
+        """Latest outcome by environment."""
+
+    def take_lists(self, lists: ServerLists) -> None:
+        """Remember what a session-open said and reconcile soon. Never blocks."""
+        self._lists = lists
+        self._supervisor.knowledge = SessionKnowledge(lists.live, lists.retired or frozenset())
+        self._tick.set()
+
+    def forget(self, environment_id: EnvironmentId) -> None:
+        """The server answered that it does not know this id (404, 410). Never blocks."""
+        retired = (self._lists.retired or frozenset()) | {environment_id}
+        live = None if self._lists.live is None else self._lists.live - {environment_id}
+        self.take_lists(ServerLists(live, retired))
+
+    def welcome(self, environment_id: EnvironmentId) -> None:
+        """The server has just provisioned this id: what its older lists said no longer holds."""
+        retired = (self._lists.retired or frozenset()) - {environment_id}
+        live = None if self._lists.live is None else self._lists.live | {environment_id}
+        self._lists = ServerLists(live, retired)
+        self._supervisor.knowledge = SessionKnowledge(live, retired)
+
+    def note_idle(self, environment_id: EnvironmentId) -> None:
+        """An environment has become idle: one that was kept may be retired now. Never blocks."""
+        if self._lists.unwanted(environment_id) is not None:
+            self._tick.set()
+
+    async def run(self) -> None:
+        """Reconcile after each new list or idle environment, until cancelled."""
+        while True:
+            await self._tick.wait()
+            await self.reconcile()
+
+    async def reconcile(self) -> list[Outcome]:
+        """Compare and apply once."""
+        actions = diff_environments(self._lists, self._actual(), await self._unreported())
+        outcomes = []
+        for action in actions:
+            outcome = await self._apply(action)
+            log.info(
+                "reconcile: %s (%s): %s",
+                action.kind,
+                action.reason,
+                outcome.detail,
+                extra={"environment": action.environment_id},
+            )
+            outcomes.append(outcome)
+            self.outcomes[action.environment_id] = outcome
+            self.outcomes.move_to_end(action.environment_id)
+            if len(self.outcomes) > MAX_REPORTED:
+                self.outcomes.popitem(last=False)
+        return outcomes
+
+    def _actual(self) -> list[Actual]:
+        found = []
+        for record in self._supervisor.records():
+            actor = self._supervisor.actor(record.environment_id)
+            idle = actor is None or actor.stay is None or actor.stay.is_idle
+            found.append(Actual(record.environment_id, record.state, idle))
+        return found
+
+    async def _apply(self, action: Action) -> Outcome:
+        try:
+            match action.kind:
+                case ActionKind.KEEP:
+                    await trio.lowlevel.checkpoint()
+                    return Outcome(action, False, "kept: it has active work")
+                case ActionKind.RETIRE:
+                    retired = await self._supervisor.retire(action.environment_id)
+                    detail = "retired" if retired else "kept: it became busy"
+                    return Outcome(action, retired, detail)
+                case ActionKind.LIFT:
+                    record = await self._supervisor.lift(action.environment_id)
+                    lifted = record.state is EnvironmentState.READY
+                    detail = "lifted" if lifted else f"still tombstoned: {record.detail}"
+                    return Outcome(action, lifted, detail)
+        except BbhostError as error:
+            return Outcome(action, False, f"failed: {error.message}")
