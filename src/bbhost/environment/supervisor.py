@@ -81,15 +81,20 @@ class Supervisor:
 
     def view(self, environment_id: EnvironmentId) -> EnvironmentView | None:
         """One environment as it stands, None for an id without any record."""
-        actor = self._actors.get(environment_id)
+        actor = self.actor(environment_id)
         if actor is not None:
             return actor.view.value
         record = self._records.get(environment_id)
         return None if record is None else EnvironmentView(record)
 
     def actor(self, environment_id: EnvironmentId) -> EnvironmentActor | None:
-        """The owner of a live environment."""
-        return self._actors.get(environment_id)
+        """The owner of a live environment; None once it is tombstoned."""
+        actor = self._actors.get(environment_id)
+        if actor is not None and actor.record.state is EnvironmentState.TOMBSTONED:
+            # Its task is about to end; what counts from here on is the record.
+            self._records[environment_id] = actor.record
+            return None
+        return actor
 
     def live_ids(self) -> list[EnvironmentId]:
         """Ids that have an owner."""
@@ -192,7 +197,7 @@ class Supervisor:
         """
         while True:
             async with self._locks.hold(environment_id):
-                actor = self._actors.get(environment_id)
+                actor = self.actor(environment_id)
                 if actor is None:
                     actor = await self._incarnate(await self._first_record(environment_id, spec))
                     fresh = True
@@ -289,7 +294,7 @@ class Supervisor:
         Cancellation: teardown goes on under its owner; only the waiting ends.
         """
         async with self._locks.hold(environment_id):
-            actor = self._actors.get(environment_id)
+            actor = self.actor(environment_id)
             if actor is None:
                 if environment_id in self._records:
                     return
@@ -340,7 +345,7 @@ class Supervisor:
             PathNotFoundError: an id never seen whose directory does not exist.
             EnvironmentBusyError: still provisioning after ``WAIT_READY_SECONDS``.
         """
-        actor = self._actors.get(environment_id)
+        actor = self.actor(environment_id)
         if actor is None:
             if environment_id in self._records:
                 raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
@@ -349,7 +354,7 @@ class Supervisor:
 
     def entered(self, environment_id: EnvironmentId) -> ReadyHandle | None:
         """Give a handle if the environment is ready now; never attaches, never waits."""
-        actor = self._actors.get(environment_id)
+        actor = self.actor(environment_id)
         return None if actor is None else self._handle(actor)
 
     async def _wait_handle(self, actor: EnvironmentActor) -> ReadyHandle:
@@ -387,7 +392,7 @@ class Supervisor:
             raise PathNotFoundError(f"Workspace path does not exist: {context.workspace_path}")
         spec = AttachSpec(context.workspace_path, context.workspace_provision_type)
         async with self._locks.hold(environment_id):
-            actor = self._actors.get(environment_id)
+            actor = self.actor(environment_id)
             if actor is not None:
                 return actor
             if environment_id in self._records:
@@ -402,7 +407,7 @@ class Supervisor:
         Returns:
             False when it is busy, not ready, or has no owner.
         """
-        actor = self._actors.get(environment_id)
+        actor = self.actor(environment_id)
         if actor is None or not await actor.ask(EnvironmentEvent.RETIRE):
             return False
         await self._wait_tombstone(actor)
@@ -416,7 +421,7 @@ class Supervisor:
         """
         async with self._locks.hold(environment_id):
             record = self._records.get(environment_id)
-            actor = self._actors.get(environment_id)
+            actor = self.actor(environment_id)
             if actor is None and record is not None:
                 spec = AttachSpec(record.path, record.kind)
                 if not await self._services.workspaces.exists(record.path):
