@@ -1,0 +1,1 @@
+"""Durable memory on SQLite: environments, commands, results, events, processes."""

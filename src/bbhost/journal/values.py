@@ -1,0 +1,57 @@
+"""What goes into the journal and comes out of it, apart from environment records."""
+
+from attrs import frozen
+
+from bbhost.domain.ids import CommandId, EnvironmentId, Incarnation, ThreadId
+
+
+@frozen
+class InboxEntry:
+    """A command that was fetched and has no result yet."""
+
+    command_id: CommandId
+    cursor: int
+    """The server's order of delivery."""
+    payload_json: str
+    """The envelope as it was received."""
+
+
+@frozen
+class OutboxEntry:
+    """A result that the server has not acknowledged."""
+
+    seq: int
+    """Order of settlement; grows, never reused."""
+    command_id: CommandId
+    report_json: str
+
+
+@frozen
+class SpooledEvent:
+    """A thread event that the server has not acknowledged."""
+
+    producer_event_id: str
+    """Unique; the same in every attempt to deliver it."""
+    thread_id: ThreadId
+    event_json: str
+
+
+@frozen
+class SpoolSize:
+    """How much waits in the event spool."""
+
+    events: int
+    event_bytes: int
+
+
+@frozen
+class ProcessRecord:
+    """A process that was started for an environment and may have outlived the daemon."""
+
+    pid: int
+    start_time: int
+    """As the kernel gives it; with the pid it names one process for ever."""
+    environment_id: EnvironmentId
+    incarnation: Incarnation
+    command: str
+    """What it was started as, for people."""
