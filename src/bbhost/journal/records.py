@@ -25,10 +25,10 @@ def _make_converter() -> cattrs.Converter:
     # Unknown keys are refused: a record is ours, and one we do not fully understand is not safe to
     # act upon (it may say that files are to be kept).
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-    configure_tagged_union(checkout, converter, tag_name="type")
     # Unions are no classes to the type checkers, hence Any.
     checkout: Any = Checkout
     optional: Any = Checkout | None
+    configure_tagged_union(checkout, converter, tag_name="type")
     converter.register_structure_hook(
         optional, lambda data, _: None if data is None else converter.structure(data, checkout)
     )
