@@ -98,7 +98,11 @@ class Supervisor:
 
     def live_ids(self) -> list[EnvironmentId]:
         """Ids that have an owner."""
-        return list(self._actors)
+        return [
+            key
+            for key, actor in self._actors.items()
+            if actor.record.state is not EnvironmentState.TOMBSTONED
+        ]
 
     # --- running --------------------------------------------------------------------------
 
