@@ -1,0 +1,156 @@
+"""The branches of a repository, read once for all of its work trees.
+
+One ``git for-each-ref`` reads them. The answer is kept only while somebody watches the common dir
+(:meth:`RefsCache.trust`) and until a change is reported (:meth:`RefsCache.invalidate`); an answer
+whose reading began before the latest change is never kept nor given to who asked after it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import trio
+from attrs import define, frozen
+
+from bbhost.toolkit.single_flight import SingleFlight
+from bbhost.workspace.git import Git
+from bbhost.workspace.repository import Repository
+
+REFS_SECONDS = 15.0
+"""Deadline of reading the refs of one repository."""
+
+_HEADS = "refs/heads/"
+_REMOTES = "refs/remotes/"
+_ORIGIN_HEAD = "refs/remotes/origin/HEAD"
+
+
+@frozen
+class RefsSnapshot:
+    """Local and remote branches at one moment."""
+
+    heads: Mapping[str, str]
+    """Local branch name to commit id, in the order of git (by name)."""
+    remotes: Mapping[str, str]
+    """Remote branch (``origin/main``) to commit id; symbolic refs left out."""
+    origin_head: str | None
+    """Branch that ``refs/remotes/origin/HEAD`` names, without ``origin/``."""
+
+    @property
+    def default_branch(self) -> str | None:
+        """Origin's head, else local ``main``, else ``master``, else the first local branch."""
+        if self.origin_head is not None:
+            return self.origin_head
+        for name in ("main", "master"):
+            if name in self.heads:
+                return name
+        return next(iter(self.heads), None)
+
+
+@define(eq=False)
+class _Entry:
+    watchers: int = 0
+    changes: int = 0
+    """Grows with every invalidation; names the flights that began after it."""
+    snapshot: RefsSnapshot | None = None
+
+
+class RefsCache:
+    """Snapshots by common dir."""
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._entries: dict[Path, _Entry] = {}
+        self._flights: SingleFlight[RefsSnapshot] = SingleFlight()
+
+    async def refs(self, repository: Repository) -> RefsSnapshot:
+        """Return the branches; without a process if they are cached.
+
+        Raises:
+            GitCommandError: git failed.
+            GitTimeoutError: it took longer than ``REFS_SECONDS``.
+        """
+        entry = self._entries.get(repository.common_dir)
+        if entry is None:
+            # Nobody watches, so nobody would tell about a change made while others were reading.
+            return await self._read(repository)
+        if entry.snapshot is not None:
+            await trio.lowlevel.checkpoint()
+            return entry.snapshot
+        changes = entry.changes
+        snapshot = await self._flights.run(
+            (repository.common_dir, changes), lambda: self._read(repository)
+        )
+        if self._entries.get(repository.common_dir) is entry and entry.changes == changes:
+            entry.snapshot = snapshot
+        return snapshot
+
+    def invalidate(self, common_dir: Path) -> None:
+        """Forget the branches of a repository: something of them may have changed."""
+        entry = self._entries.get(common_dir)
+        if entry is not None:
+            entry.changes += 1
+            entry.snapshot = None
+
+    def trust(self, common_dir: Path) -> None:
+        """Say that changes of a common dir will be reported from now on. Counted."""
+        self._entries.setdefault(common_dir, _Entry()).watchers += 1
+
+    def distrust(self, common_dir: Path) -> None:
+        """Take back one :meth:`trust`; with the last one the branches are forgotten."""
+        entry = self._entries.get(common_dir)
+        if entry is None:
+            return
+        entry.watchers -= 1
+        if entry.watchers <= 0:
+            del self._entries[common_dir]
+
+    async def _read(self, repository: Repository) -> RefsSnapshot:
+        result = await self._git.run(
+            "for-each-ref",
+            "--format=%(objectname) %(refname) %(symref)",
+            _HEADS.rstrip("/"),
+            _REMOTES.rstrip("/"),
+            cwd=repository.common_dir,
+            git_dir=repository.common_dir,
+            timeout_seconds=REFS_SECONDS,
+        )
+        return parse_refs(result.stdout, _origin_head_file(repository.common_dir))
+
+
+def parse_refs(listing: bytes, origin_head_text: str | None = None) -> RefsSnapshot:
+    """Build a snapshot from ``<id> <name> <symref>`` lines.
+
+    Args:
+        origin_head_text: what the file of ``origin/HEAD`` holds; used when git lists no such ref because the
+            branch it names is gone.
+    """
+    heads: dict[str, str] = {}
+    remotes: dict[str, str] = {}
+    origin_target = (origin_head_text or "").removeprefix("ref:").strip()
+    for line in listing.decode("utf-8", "surrogateescape").split("\n"):
+        if not line:
+            continue
+        object_id, name, symref = line.split(" ", 2)
+        if name == _ORIGIN_HEAD:
+            origin_target = symref or origin_target
+        if name.startswith(_HEADS):
+            heads[_text(name.removeprefix(_HEADS))] = object_id
+        elif not symref:
+            remotes[_text(name.removeprefix(_REMOTES))] = object_id
+    prefix = f"{_REMOTES}origin/"
+    origin_head = (
+        _text(origin_target.removeprefix(prefix)) if origin_target.startswith(prefix) else None
+    )
+    return RefsSnapshot(MappingProxyType(heads), MappingProxyType(remotes), origin_head)
+
+
+def _text(name: str) -> str:
+    """A branch name that is not UTF-8 keeps its bytes as ``\\xNN``, so that it fits into JSON."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _origin_head_file(common_dir: Path) -> str | None:
+    try:
+        return (common_dir / _ORIGIN_HEAD).read_text("utf-8", "surrogateescape")[:4096]
+    except (OSError, ValueError):
+        return None
