@@ -74,6 +74,13 @@ class FileMissingError(BbhostError):
     expected = True
 
 
+class WatchRefusedError(BbhostError):
+    """The directory is too broad to watch (the home directory, ``/``)."""
+
+    code = "invalid_path"
+    expected = True
+
+
 # --- git ------------------------------------------------------------------------------------
 
 
@@ -94,6 +101,75 @@ class GitTimeoutError(BbhostError):
     """A git process took longer than its deadline and was ended."""
 
     code = "git_command_timeout"
+
+
+# --- making, changing and removing workspaces -------------------------------------------------
+
+
+class WorkspaceBusyError(BbhostError):
+    """Another operation held a workspace or a repository for longer than the wait limit."""
+
+    code = "workspace_busy"
+
+
+class PathExistsError(BbhostError):
+    """Something else is already where a workspace is to be made."""
+
+    code = "path_exists"
+
+
+class MissingDefaultBranchError(BbhostError):
+    """No base branch was given and the source repository has no branch to start from."""
+
+    code = "missing_default_branch"
+
+
+class InvalidPersonalPathError(BbhostError):
+    """A personal workspace must be the directory named after its environment, and nothing else."""
+
+    code = "invalid_personal_workspace_path"
+
+
+class SetupScriptError(BbhostError):
+    """The set-up script of a new worktree failed or took too long."""
+
+    code = "setup_script_failed"
+
+
+class CheckoutRefusedError(BbhostError):
+    """An unmanaged workspace cannot be switched to a branch now; ``code`` is a ``checkout_*``."""
+
+    code = "checkout_unknown"
+
+
+class MergeRefusedError(BbhostError):
+    """A squash merge cannot be made; ``code`` says which condition does not hold."""
+
+    code = "branch_not_found"
+
+
+class WorktreeCleanupError(BbhostError):
+    """A temporary worktree could not be removed."""
+
+    code = "worktree_cleanup_failed"
+
+
+class WorktreeLockedError(BbhostError):
+    """Somebody locked the worktree (``git worktree lock``); it is left as it is."""
+
+    code = "worktree_locked"
+
+
+class NotRemovableError(BbhostError):
+    """It is not certain that this path is ours to remove; nothing was touched."""
+
+    code = "workspace_not_removable"
+
+
+class RescueError(BbhostError):
+    """Rescued work cannot be shown or given back."""
+
+    code = "rescue_failed"
 
 
 # --- the daemon itself ----------------------------------------------------------------------
