@@ -2,7 +2,9 @@
 
 from bbhost.lifecycle.base import Machine
 from bbhost.lifecycle.environment import EnvironmentMachine
+from bbhost.lifecycle.session import SessionMachine
 
 MACHINES: dict[str, type[Machine]] = {
     "environment": EnvironmentMachine,
+    "session": SessionMachine,
 }
