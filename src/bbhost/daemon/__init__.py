@@ -1,0 +1,1 @@
+"""The program: configuration, the ladder of start and stop, and what each command does."""

@@ -1,0 +1,84 @@
+"""One daemon per data directory.
+
+The lock is the kernel's (``flock``): it ends with its process, however that ends, so a stale file or a
+reused pid can neither block a start nor let two daemons in. The original daemon marks its lock with a
+directory whose time it keeps fresh; while that is fresh, it is honoured too.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bbhost.errors import BbhostError
+
+FOREIGN_FRESH_SECONDS = 10.0
+"""The original daemon touches its lock directory more often than this while it runs."""
+
+
+class AlreadyRunningError(BbhostError):
+    """Another daemon owns this data directory."""
+
+    code = "already_running"
+
+
+def lock_path(data_dir: Path) -> Path:
+    """The file that is locked."""
+    return data_dir / "bbhost.lock"
+
+
+@contextmanager
+def hold_lock(data_dir: Path) -> Iterator[None]:
+    """Own the data directory while the block runs.
+
+    Raises:
+        AlreadyRunningError: at once, naming the owner; nothing waits.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(lock_path(data_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
+            raise AlreadyRunningError(
+                f"Another bbhost daemon{f' (pid {owner})' if owner else ''} owns {data_dir}; "
+                "stop it, or choose another --data-dir"
+            ) from None
+        _refuse_foreign(data_dir)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_foreign(data_dir: Path) -> None:
+    foreign = data_dir / "daemon.lock.lock"
+    try:
+        age = time.time() - foreign.stat().st_mtime
+    except OSError:
+        return
+    if age < FOREIGN_FRESH_SECONDS:
+        raise AlreadyRunningError(
+            f"The original host daemon seems to run on {data_dir} ({foreign} was touched "
+            f"{age:.0f} s ago); stop it first"
+        )
+
+
+def lock_owner(data_dir: Path) -> int | None:
+    """Pid of the daemon that owns ``data_dir`` now; None when nobody does."""
+    try:
+        descriptor = os.open(lock_path(data_dir), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
+        return int(owner) if owner.isdigit() else None
+    finally:
+        os.close(descriptor)
+    return None
