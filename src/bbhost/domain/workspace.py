@@ -48,7 +48,7 @@ class UnmanagedSpec:
     """Use a directory that exists already."""
 
     path: str
-    checkout: Checkout | None = None
+    checkout: Checkout | None = field(default=None, metadata={"absent": True})
 
 
 @frozen
