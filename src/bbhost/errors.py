@@ -39,6 +39,10 @@ class EnvironmentDestroyedError(BbhostError):
     expected = True
 
 
+class BoundaryClosedError(EnvironmentDestroyedError):
+    """The environment's processes have been ended; no further one was started."""
+
+
 class EnvironmentBusyError(BbhostError):
     """Another provisioning with a different specification is under way."""
 

@@ -124,8 +124,9 @@ async def run_child(
             pumps.cancel_scope.deadline = trio.current_time() + EOF_SECONDS
     finally:
         if not finished:
-            # Shielded inside, for grace_seconds + REAP_SECONDS.
-            await end_group(child, grace_seconds)  # noqa: ASYNC102
+            # Shield budget: what end_group takes at most.
+            with trio.move_on_after(grace_seconds + REAP_SECONDS, shield=True):
+                await end_group(child, grace_seconds)
         child.poll()
         child.close_streams()
     return Completed(

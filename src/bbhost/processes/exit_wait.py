@@ -85,8 +85,3 @@ if sys.platform != "linux":
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_kevent(pid, select.KQ_FILTER_PROC, abort)
-
-else:
-
-    async def _wait_kqueue(_pid: int) -> None:  # noqa: ASYNC124 - never called
-        raise AssertionError("Linux has no kqueue")

@@ -22,9 +22,18 @@ import trio
 from attrs import define
 
 from bbhost.processes.exit_wait import open_pidfd, wait_exited
+from bbhost.processes.launcher import through_launcher
+from bbhost.processes.lineage_tag import UNBOUNDED, tagging
 
 Stdio: TypeAlias = int | IO[bytes] | None
 """``subprocess.PIPE``, ``subprocess.DEVNULL``, ``subprocess.STDOUT`` (stderr only) or a descriptor."""
+
+started_children: "dict[int, Child]" = {}
+"""Unreaped children by pid; every one was started here.
+
+A child of the daemon that is not among them is an adopted orphan. Process ids are one namespace for
+the whole program, hence one table.
+"""
 
 
 class ProcessOpener(Protocol):
@@ -39,6 +48,7 @@ class ProcessOpener(Protocol):
         stdin: Stdio = subprocess.DEVNULL,
         stdout: Stdio = subprocess.DEVNULL,
         stderr: Stdio = subprocess.DEVNULL,
+        pty: int | None = None,
     ) -> "Child":
         """Start ``argv``; raises OSError as ``execve`` would."""
         ...
@@ -55,6 +65,8 @@ class Child:
     pid: int
     _popen: subprocess.Popen[bytes]
     _pidfd: int | None
+    tag: int = UNBOUNDED
+    """Lineage tag of the boundary it was started in."""
     stdin: trio.lowlevel.FdStream | None = None
     stdout: trio.lowlevel.FdStream | None = None
     stderr: trio.lowlevel.FdStream | None = None
@@ -69,10 +81,15 @@ class Child:
 
         Cancellation: safe at any point.
         """
-        if self._popen.returncode is None:
-            await wait_exited(self.pid, self._pidfd)
-        else:
+        if self._popen.returncode is not None:
             await trio.lowlevel.checkpoint()
+            return
+        try:
+            await wait_exited(self.pid, self._pidfd)
+        except (trio.ClosedResourceError, ChildProcessError):
+            # Somebody else reaped it meanwhile: the end of its boundary, for one.
+            if self._popen.returncode is None:
+                raise
 
     async def wait(self) -> int:
         """Wait until it has exited, reap it and return its exit status. May be called again.
@@ -85,13 +102,13 @@ class Child:
     def reap(self) -> int:
         """Collect the exit status of a child that has exited (blocks if it has not)."""
         returncode = self._popen.wait()
-        self._close_pidfd()
+        self._forget()
         return returncode
 
     def poll(self) -> int | None:
         """Return the exit status if it has exited, without waiting."""
         if self._popen.poll() is not None:
-            self._close_pidfd()
+            self._forget()
         return self._popen.returncode
 
     def send_signal(self, signum: signal.Signals) -> None:
@@ -115,7 +132,9 @@ class Child:
             if stream is not None:
                 stream.close()
 
-    def _close_pidfd(self) -> None:
+    def _forget(self) -> None:
+        if started_children.get(self.pid) is self:
+            del started_children[self.pid]
         if self._pidfd is not None:
             trio.lowlevel.notify_closing(self._pidfd)
             os.close(self._pidfd)
@@ -130,6 +149,9 @@ def spawn(
     stdin: Stdio = subprocess.DEVNULL,
     stdout: Stdio = subprocess.DEVNULL,
     stderr: Stdio = subprocess.DEVNULL,
+    pty: int | None = None,
+    leaf_procs: Path | None = None,
+    tag: int = UNBOUNDED,
 ) -> Child:
     """Start ``argv`` as the leader of a new session.
 
@@ -137,11 +159,23 @@ def spawn(
         argv: program and arguments; never given to a shell. The program is looked for in the PATH
             of ``env``.
         cwd: absolute path of an existing directory.
+        pty: the slave side of a pseudo-terminal: stdin, stdout and stderr of the child (the other
+            arguments are ignored) and the controlling terminal of its session. Stays the caller's to close.
+        leaf_procs: ``cgroup.procs`` of the leaf the child is in before its program begins.
+        tag: see ``lineage_tag.py``.
 
     Raises:
         OSError: as ``execve`` or ``chdir`` has it: FileNotFoundError, PermissionError, ...
         ValueError: an argument or variable holds a NUL character.
     """
+    command = list(argv)
+    if pty is not None:
+        stdin = stdout = stderr = pty
+    if pty is not None or leaf_procs is not None:
+        terminal = None if pty is None else os.ttyname(pty)
+        command = through_launcher(
+            command, cwd=cwd, env=env, leaf_procs=leaf_procs, terminal=terminal
+        )
     with ExitStack() as childs_ends, ExitStack() as on_failure:
 
         def from_pipe() -> tuple[trio.lowlevel.FdStream, int]:
@@ -161,19 +195,18 @@ def spawn(
             from_stdout, stdout = from_pipe()
         if stderr == subprocess.PIPE:
             from_stderr, stderr = from_pipe()
-        popen = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=env,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
-        )
+        with tagging(tag):
+            popen = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
         on_failure.pop_all()
-    return Child(tuple(argv), popen.pid, popen, _pidfd(popen), to_stdin, from_stdout, from_stderr)
-
-
-def _pidfd(popen: "subprocess.Popen[bytes]") -> int | None:
-    # An unreaped child cannot be missing, so ProcessLookupError does not happen here.
-    return open_pidfd(popen.pid)
+    pidfd = open_pidfd(popen.pid)
+    child = Child(tuple(argv), popen.pid, popen, pidfd, tag, to_stdin, from_stdout, from_stderr)
+    started_children[child.pid] = child
+    return child
