@@ -254,14 +254,14 @@ class ProjectSourceCheckout:
 
 
 @frozen
-class ThreadStarted:
+class ThreadStartResult:
     """The provider's own id of the new thread."""
 
     provider_thread_id: NonEmpty
 
 
 @frozen
-class TurnSubmitted:
+class TurnSubmitResult:
     """What became of the input."""
 
     applied_as: Literal["new-turn", "steer"]
