@@ -38,6 +38,11 @@ SCAN_SECONDS = 15.0
 MESSAGE_LIMIT = 4000
 """Characters of stderr, and of the arguments, in an error message."""
 
+
+class GitOutputError(GitCommandError):
+    """A git child wrote more than its caller is prepared to hold."""
+
+
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -119,7 +124,8 @@ class Git:
             boundary: where the child runs, if what it leaves running is to belong to an environment.
 
         Raises:
-            GitCommandError: it failed and ``check`` is true, or wrote more than ``output_limit``.
+            GitCommandError: it failed and ``check`` is true.
+            GitOutputError: it wrote more than ``output_limit``.
             GitTimeoutError: it took longer than ``timeout_seconds`` and was ended.
             PathNotFoundError: ``cwd`` does not exist.
             ExceptionGroup: ``on_output`` failed; the child was ended.

@@ -13,6 +13,7 @@ import trio
 from attrs import define, frozen
 
 from bbhost.toolkit.single_flight import SingleFlight
+from bbhost.workspace.comparisons import ComparisonCache
 from bbhost.workspace.git import Git
 from bbhost.workspace.repository import Repository
 
@@ -60,6 +61,8 @@ class RefsCache:
     def __init__(self, git: Git) -> None:
         self._git = git
         self._entries: dict[Path, _Entry] = {}
+        self.comparisons = ComparisonCache()
+        """Comparisons between commits; they depend on commit ids only and need no invalidation."""
         self._flights: SingleFlight[RefsSnapshot] = SingleFlight()
 
     async def refs(self, repository: Repository) -> RefsSnapshot:
