@@ -44,6 +44,16 @@ class SwappingResolver:
         return self.inner.open(root, parts, flags, mode)
 
 
+def names_in(directory: Path) -> list[str]:
+    """Names of what is in a directory, sorted."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def open_descriptors() -> int:
+    """How many file descriptors this process has open."""
+    return len(names_in(Path("/proc/self/fd")))
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     base = Path(os.path.realpath(tmp_path))

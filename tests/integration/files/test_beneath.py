@@ -10,7 +10,7 @@ import pytest
 from bbhost.errors import FileMissingError, InvalidPathError
 from bbhost.workspace.files.beneath import DIRECTORY, Resolver, make_directories
 from bbhost.workspace.files.reading import read_file, read_file_relative
-from tests.integration.files.conftest import SECRET, SwappingResolver, World
+from tests.integration.files.conftest import SECRET, SwappingResolver, World, open_descriptors
 
 LIMIT = 1_000_000
 
@@ -78,12 +78,12 @@ def test_missing_and_wrong_kinds_have_the_same_errors(resolver: Resolver, world:
 def test_no_descriptor_is_left_open(resolver: Resolver, world: World) -> None:
     world.write("a/b/file")
     (world.root / "link").symlink_to("a")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     opened(resolver, world.root, "a", "b", "file")
     for parts in (("a", "b", "no"), ("link", "b"), ("a", "b", "file", "x"), ("..",)):
         with pytest.raises(OSError):
             opened(resolver, world.root, *parts)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_making_directories_stops_at_a_link(world: World) -> None:

@@ -12,7 +12,7 @@ from bbhost.workspace.files import walking
 from bbhost.workspace.files.ranking import best_matches, match_positions
 from bbhost.workspace.files.service import HostFiles
 from bbhost.workspace.files.walking import FoundPath, WalkBudget, walk
-from tests.integration.files.conftest import World
+from tests.integration.files.conftest import World, open_descriptors
 
 
 @pytest.fixture
@@ -139,12 +139,12 @@ def test_each_bound_ends_the_walk_and_says_so(world: World) -> None:
 
 def test_a_walk_left_early_closes_its_directories(world: World) -> None:
     world.write("a/b/c/d")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     paths = walk(str(world.root), WalkBudget())
     for _ in range(3):
         next(paths)
     paths.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_directory_swapped_for_a_link_is_not_walked(world: World) -> None:

@@ -33,7 +33,7 @@ async def test_a_text_file_is_read(files: HostFiles, world: World) -> None:
     for root in (None, str(world.root)):
         found = await files.read_file(HostReadFile(str(file), root))
         assert found == FileRead(
-            str(file), "ä\n", "utf8", 3, "text/plain", file.stat().st_mtime_ns / 1e6
+            str(file), "ä\n", "utf8", 3, "text/plain", file.stat().st_mtime_ns / 1_000_000
         )
 
 

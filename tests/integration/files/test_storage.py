@@ -1,7 +1,6 @@
 """Thread storage, attachments and app data."""
 
 import hashlib
-import os
 import stat
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from bbhost.workspace.files.app_data import (
     read_app_data,
 )
 from bbhost.workspace.files.storage import ThreadStorage, attachment_name, sanitise_name
-from tests.integration.files.conftest import World
+from tests.integration.files.conftest import World, names_in
 
 THREAD = ThreadId("thr_1")
 
@@ -70,7 +69,7 @@ def test_a_link_in_the_storage_is_not_followed(storage: ThreadStorage, world: Wo
     with pytest.raises(InvalidPathError):
         storage.store_attachment(THREAD, "creq_1", 0, "x", b"")
     assert storage.delete(THREAD)  # the link goes, what it leads to stays
-    assert os.listdir(world.outside) == ["secret"]
+    assert names_in(world.outside) == ["secret"]
 
 
 def test_the_thread_of_a_path_is_known(storage: ThreadStorage) -> None:

@@ -21,7 +21,7 @@ from bbhost.workspace.files.beneath import DIRECTORY, Resolver
 from bbhost.workspace.files.service import HostFiles
 from bbhost.workspace.files.storage import ThreadStorage
 from bbhost.workspace.files.tree import remove_tree
-from tests.integration.files.conftest import SECRET, SwappingResolver, World
+from tests.integration.files.conftest import SECRET, SwappingResolver, World, names_in
 
 
 def write_command(
@@ -51,7 +51,7 @@ async def test_a_file_is_written_with_root_and_parents(files: HostFiles, world: 
     file = root / "a/b/c.json"
     assert file.read_text() == "{}"
     assert (written.path, written.hash, written.size_bytes) == ("a/b/c.json", hash_text("{}"), 2)
-    assert written.modified_at_ms == file.stat().st_mtime_ns / 1e6
+    assert written.modified_at_ms == file.stat().st_mtime_ns / 1_000_000
     assert temporaries(world.base) == []
 
 
@@ -117,7 +117,7 @@ async def test_links_and_directories_are_not_written_through(
         command = write_command(root, path)
         assert (path, await code_of(files.write_file_relative(command))) == (path, "invalid_path")
     assert (world.outside / "secret").read_bytes() == SECRET
-    assert sorted(os.listdir(world.outside)) == ["secret"]
+    assert names_in(world.outside) == ["secret"]
     assert temporaries(world.base) == []
 
 
@@ -130,7 +130,7 @@ async def test_dotfiles_can_be_refused(files: HostFiles, world: World) -> None:
     assert await code_of(files.delete_file_relative(delete)) == "ENOENT"
     remove = HostDeletePathRelative(root, ".env", "deny")
     assert await code_of(files.delete_path_relative(remove)) == "ENOENT"
-    assert sorted(os.listdir(root)) == [".env"]
+    assert names_in(world.root) == [".env"]
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "rename"])
@@ -148,7 +148,7 @@ async def test_a_failure_leaves_the_old_file_and_nothing_else(
         code = await code_of(files.write_file_relative(write_command(world.root, "file")))
     assert code == "ENOSPC"
     assert (world.root / "file").read_text() == "old"
-    assert os.listdir(world.root) == ["file"]
+    assert names_in(world.root) == ["file"]
 
 
 async def test_a_parent_swapped_while_writing_does_not_redirect_the_file(
@@ -167,7 +167,7 @@ async def test_a_parent_swapped_while_writing_does_not_redirect_the_file(
         patch.setattr(writing.os, "fsync", swap)
         await files.write_file_relative(write_command(world.root, "dir/file"))
     assert (world.root / "moved/file").read_text() == "new"
-    assert os.listdir(world.outside) == ["secret"]
+    assert names_in(world.outside) == ["secret"]
 
 
 # --- deleting -------------------------------------------------------------------------------
