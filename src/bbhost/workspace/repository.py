@@ -96,6 +96,28 @@ def read_head(repository: Repository) -> Head | None:
     return Head(None, text) if _OBJECT_ID.fullmatch(text) else None
 
 
+def head_has_commit(repository: Repository) -> bool:
+    """Whether HEAD certainly has a commit. False also where only git could tell (reftable)."""
+    head = read_head(repository)
+    if head is None:
+        return False
+    if head.branch is None:
+        return True
+    if (repository.common_dir / "refs" / "heads" / head.branch).is_file():
+        return True
+    try:
+        packed = (repository.common_dir / "packed-refs").read_bytes()
+    except OSError:
+        return False
+    return f" refs/heads/{head.branch}\n".encode("utf-8", "surrogateescape") in packed
+
+
+def object_format(repository: Repository) -> str:
+    """Return the hash algorithm of the repository: ``sha1`` or ``sha256``."""
+    extensions = _settings(repository.common_dir / "config", "extensions")
+    return extensions.get("objectformat", "sha1").lower()
+
+
 def _search(path: Path) -> tuple[Path | None, GitDirs, Path] | None:
     """Walk up from ``path``: (top of the work tree or None, git dirs, resolved path)."""
     try:
@@ -157,7 +179,7 @@ def _work_tree(top: Path, dirs: GitDirs) -> Path | None:
     if dirs.git_dir != dirs.common_dir:
         # In a linked work tree git looks at neither core.bare nor core.worktree of the shared file.
         return top
-    core = _core_settings(dirs.git_dir / "config")
+    core = _settings(dirs.git_dir / "config", "core")
     configured = core.get("worktree")
     if configured:
         try:
@@ -171,16 +193,16 @@ _SECTION = re.compile(r"\s*\[\s*([A-Za-z0-9.-]+)\s*(\"(?:[^\"\\]|\\.)*\")?\s*\](
 _SETTING = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:=\s*(.*))?")
 
 
-def _core_settings(config: Path) -> dict[str, str]:
-    """Read the plain settings of ``[core]``; enough of git's syntax for ``bare`` and ``worktree``."""
+def _settings(config: Path, section: str) -> dict[str, str]:
+    """Read the plain settings of a section; enough of git's syntax for what is asked here."""
     settings: dict[str, str] = {}
-    in_core = False
+    inside = False
     for line in (_read_small(config) or "").splitlines():
         rest = line
         if header := _SECTION.match(line):
-            in_core = header[1].lower() == "core" and header[2] is None
+            inside = header[1].lower() == section and header[2] is None
             rest = header[3]
-        if in_core and (setting := _SETTING.match(rest)):
+        if inside and (setting := _SETTING.match(rest)):
             settings[setting[1].lower()] = "true" if setting[2] is None else _value(setting[2])
     return settings
 
