@@ -1,5 +1,7 @@
 """Reading ``git status --porcelain=v2 --branch -z``. Pure."""
 
+import os
+
 from attrs import frozen
 
 from bbhost.domain.status import FileStatus
@@ -42,7 +44,7 @@ class PorcelainStatus:
     files: tuple[PorcelainFile, ...]
     """Tracked ones first, then untracked ones, each by name."""
     ignored_directories: tuple[str, ...]
-    """Without the trailing slash; empty unless asked for."""
+    """File system names, without the trailing slash; empty unless asked for."""
 
     @property
     def has_tracked_changes(self) -> bool:
@@ -76,7 +78,7 @@ def parse_porcelain(output: bytes) -> PorcelainStatus:
             files.append(PorcelainFile(rest, FileStatus.UNTRACKED))
         elif kind == b"!":
             if rest.endswith(b"/"):
-                ignored.append(text_name(rest[:-1]))
+                ignored.append(os.fsdecode(rest[:-1]))
         elif rest.startswith(b"branch.oid "):
             value = text_name(rest.removeprefix(b"branch.oid "))
             head = None if value == "(initial)" else value
