@@ -17,9 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _JOIN_LEAF = 'echo $$ >"$1" || exit 126; shift; '
-# Opening a terminal makes it the controlling one of a session leader that has none. The second way
-# in is for systems without /proc.
-_TAKE_TERMINAL = '{ exec 9<>/proc/self/fd/0 || exec 9<>"$1"; } 2>/dev/null; exec 9>&-; shift; '
+# Opening a terminal makes it the controlling one of a session leader that has none.
+_TAKE_TERMINAL = 'exec 9<>"$1" 9>&- || exit 126; shift; '
 _RUN = 'exec "$@"'
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -37,7 +36,7 @@ def through_launcher(
 
     Args:
         leaf_procs: the ``cgroup.procs`` file of the leaf to join.
-        terminal: path of the terminal that is the child's stdin, to be its controlling one.
+        terminal: path under which the child opens the terminal that is to control its session.
 
     Raises:
         OSError: the program does not exist or may not be executed, as ``execve`` would have said it.

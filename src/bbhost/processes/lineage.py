@@ -149,7 +149,10 @@ class Lineage:
         for marker in parse_markers(self.table.variable_of(stat.pid, MARKER_VARIABLE)):
             if marker in self._markers:
                 return self._markers[marker]
-        if tag == UNBOUNDED:
+        # A session number alone proves nothing about a process that is not below the daemon: it may have
+        # been reused, unless the leader's corpse still holds it.
+        below_us = stat.ppid == os.getpid() or stat.sid in started_children
+        if tag == UNBOUNDED or not below_us:
             return None
         return self._sessions.get(stat.sid)
 

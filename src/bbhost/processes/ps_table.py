@@ -2,7 +2,9 @@
 
 One run of ``ps`` is one snapshot; it costs some 10 ms, so a snapshot serves a whole walk and a look at a single
 process that is younger than ``FRESH_SECONDS``. Start times are whole seconds, which is the best
-``ps`` says: a pid reused within the second of its predecessor's start would not be noticed.
+``ps`` says: a pid reused within the second of its predecessor's start would not be noticed. Arguments and environment
+are printed in one line, so a process that has our exact marker (with its random nonce) among its
+arguments counts as marked.
 """
 
 import os
@@ -15,7 +17,7 @@ from datetime import datetime
 
 from bbhost.processes.proc import ProcessStat
 
-FRESH_SECONDS = 0.005
+FRESH_SECONDS = 0.05
 """Age up to which a snapshot answers for "now": the looks of one step of a walk share one."""
 PS_TIMEOUT_SECONDS = 5.0
 """A ps that takes longer is given up; nothing is known then, so nothing is ended by mistake."""
@@ -48,12 +50,23 @@ def parse_ps_line(line: str) -> ProcessStat | None:
     )
 
 
+def parse_ps_environments(text: str) -> dict[int, list[str]]:
+    """Return, by pid, the words of arguments and environment that could be variables."""
+    words: dict[int, list[str]] = {}
+    for line in text.splitlines():
+        pid, *rest = line.split()
+        if pid.isdecimal():
+            words[int(pid)] = [word for word in rest if "=" in word]
+    return words
+
+
 class PsTable:
     """Snapshots of ``ps``. There is no inherited limit to read, so ``tag_of`` knows nothing."""
 
     def __init__(self) -> None:
         self._taken_at = float("-inf")
         self._stats: dict[int, ProcessStat] = {}
+        self._words: dict[int, list[str]] | None = None
 
     def read_stat(self, pid: int) -> ProcessStat | None:
         """Return what a fresh snapshot says of ``pid``."""
@@ -77,11 +90,14 @@ class PsTable:
 
     def variable_of(self, pid: int, name: str) -> str | None:
         """Return a variable out of ``ps -E``; values with spaces are cut at the first one."""
-        show = ["-E"] if sys.platform == "darwin" else ["e"]
-        words = _run_ps([*show, "-ww", "-o", "command=", "-p", str(pid)]).split()
-        values = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+        self._snapshot()
+        if self._words is None:
+            # One run for all processes, and only for walks in which somebody asks.
+            show = ["-A", "-E"] if sys.platform == "darwin" else ["axe"]
+            self._words = parse_ps_environments(_run_ps([*show, "-ww", "-o", "pid=,command="]))
+        values = [word for word in self._words.get(pid, ()) if word.startswith(f"{name}=")]
         # The environment is printed behind the arguments, so the last one is the variable.
-        return values[-1] if values else None
+        return values[-1].partition("=")[2] if values else None
 
     def working_directory(self, pid: int) -> str | None:
         """Return None: ``ps`` does not tell, so bystanders are not reported here."""
@@ -92,6 +108,7 @@ class PsTable:
             lines = _run_ps(["-A", "-o", _COLUMNS]).splitlines()
             stats = filter(None, map(parse_ps_line, lines))
             self._stats = {stat.pid: stat for stat in stats}
+            self._words = None
             self._taken_at = time.monotonic()
         return self._stats
 

@@ -13,13 +13,14 @@ it started, and no signal from the daemon's terminal reaches it.
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Protocol, TypeAlias
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from bbhost.processes.exit_wait import open_pidfd, wait_exited
 from bbhost.processes.launcher import through_launcher
@@ -67,6 +68,7 @@ class Child:
     _pidfd: int | None
     tag: int = UNBOUNDED
     """Lineage tag of the boundary it was started in."""
+    _wait_lock: trio.Lock = field(factory=trio.Lock, init=False)
     stdin: trio.lowlevel.FdStream | None = None
     stdout: trio.lowlevel.FdStream | None = None
     stderr: trio.lowlevel.FdStream | None = None
@@ -81,15 +83,16 @@ class Child:
 
         Cancellation: safe at any point.
         """
-        if self._popen.returncode is not None:
-            await trio.lowlevel.checkpoint()
-            return
-        try:
-            await wait_exited(self.pid, self._pidfd)
-        except (trio.ClosedResourceError, ChildProcessError):
-            # Somebody else reaped it meanwhile: the end of its boundary, for one.
-            if self._popen.returncode is None:
-                raise
+        # One at a time: a descriptor has one waiter.
+        async with self._wait_lock:
+            if self._popen.returncode is not None:
+                return
+            try:
+                await wait_exited(self.pid, self._pidfd)
+            except (trio.ClosedResourceError, ChildProcessError):
+                # Somebody else reaped it meanwhile: the end of its boundary, for one.
+                if self._popen.returncode is None:
+                    raise
 
     async def wait(self) -> int:
         """Wait until it has exited, reap it and return its exit status. May be called again.
@@ -172,9 +175,8 @@ def spawn(
     if pty is not None:
         stdin = stdout = stderr = pty
     if pty is not None or leaf_procs is not None:
-        terminal = None if pty is None else os.ttyname(pty)
         command = through_launcher(
-            command, cwd=cwd, env=env, leaf_procs=leaf_procs, terminal=terminal
+            command, cwd=cwd, env=env, leaf_procs=leaf_procs, terminal=_terminal_path(pty)
         )
     with ExitStack() as childs_ends, ExitStack() as on_failure:
 
@@ -210,3 +212,10 @@ def spawn(
     child = Child(tuple(argv), popen.pid, popen, pidfd, tag, to_stdin, from_stdout, from_stderr)
     started_children[child.pid] = child
     return child
+
+
+def _terminal_path(pty: int | None) -> str | None:
+    if pty is None:
+        return None
+    # In a container the terminal's own name may belong to another mount; stdin is it in any case.
+    return "/proc/self/fd/0" if sys.platform == "linux" else os.ttyname(pty)
