@@ -58,7 +58,7 @@ class _Slice:
     top: int = -1
     error: OSError | None = None
     """The first failure; the slice goes on with what it can delete."""
-    _numbers: count[int] = field(factory=lambda: count(time.monotonic_ns()))
+    _numbers: "count[int]" = field(factory=lambda: count(time.monotonic_ns()))
 
     def remove_directory(self, parent: int, name: str, depth: int) -> bool:
         """Remove one directory; False when time is up or something in it cannot be deleted."""

@@ -1,0 +1,134 @@
+"""Registering and checking out a new worktree with git, and nothing of the rest of provisioning."""
+
+import os
+from pathlib import Path
+
+from attrs import frozen
+
+from bbhost.domain.workspace import ManagedWorktreeSpec
+from bbhost.errors import GitCommandError, MissingDefaultBranchError
+from bbhost.toolkit.faults import fault_point
+from bbhost.workspace.disk import on_disk
+from bbhost.workspace.git import GitResult
+from bbhost.workspace.managed_root import WORKTREES
+from bbhost.workspace.refs import RefsSnapshot
+from bbhost.workspace.registration import Registration, registrations
+from bbhost.workspace.removal import delete_registration
+from bbhost.workspace.repository import Repository
+from bbhost.workspace.tools import WorkspaceTools
+from bbhost.workspace.transcript import Transcript
+
+ADD_SECONDS = 900.0
+"""Deadline of checking out the files of one worktree."""
+_BRANCH_HEAD = "ref: refs/heads/"
+
+
+@frozen
+class WorktreeOrder:
+    """A worktree to be made."""
+
+    source: Repository
+    """Where to make it from; ``work_tree`` is the git dir where the source is bare."""
+    path: Path
+    branch: str
+    base: str
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Arguments of git. ``-B`` resets a branch that exists."""
+        return ("worktree", "add", "-B", self.branch, str(self.path), self.base)
+
+
+def order_worktree(
+    spec: ManagedWorktreeSpec, source: Repository, refs: RefsSnapshot
+) -> WorktreeOrder:
+    """Decide on the base. Pure.
+
+    Raises:
+        MissingDefaultBranchError: none was given and the source has no default branch.
+    """
+    base = spec.base_branch
+    if base is None:
+        base = refs.default_branch
+        if base is None:
+            raise MissingDefaultBranchError(
+                f"Could not resolve a default branch for {spec.source_path}; name a base branch"
+            )
+        if base not in refs.heads and f"origin/{base}" in refs.remotes:
+            # A clone whose default branch was never checked out.
+            base = f"origin/{base}"
+    return WorktreeOrder(source, Path(spec.target_path), spec.branch_name, base)
+
+
+async def add_worktree(
+    tools: WorkspaceTools, order: WorktreeOrder, transcript: Transcript
+) -> None:
+    """Make the worktree, under the repository's lock.
+
+    Raises:
+        GitCommandError, GitTimeoutError: git failed; half of it may be there.
+        WorkspaceBusyError: the repository was locked for too long.
+
+    Cancellation: git is ended; half of it may be there.
+    """
+    step = transcript.started("git-worktree-started", "Creating worktree")
+    command = " ".join(("git", *order.arguments))
+    transcript.output("git-worktree-command", command)
+    try:
+        async with tools.locks.repository(order.source.common_dir):
+            result = await _add(tools, order)
+            if result.returncode != 0 and await _clear_stale(tools, order):
+                result = await _add(tools, order)
+        tools.refs.invalidate(order.source.common_dir)
+        fault_point("provision.worktree_added")
+        for output in (result.stdout, result.stderr):
+            for line in output.decode("utf-8", "replace").splitlines():
+                if line.strip():
+                    transcript.line("git-worktree-output", line)
+        if result.returncode != 0:
+            reason = result.stderr.decode("utf-8", "replace").strip()
+            raise GitCommandError(f"{command} failed: {reason or result.returncode}")
+    except Exception:
+        step.failed("git-worktree-failed", "Failed to create worktree")
+        raise
+    step.completed("git-worktree-completed", "Created worktree")
+
+
+async def _add(tools: WorkspaceTools, order: WorktreeOrder) -> GitResult:
+    return await tools.git.run(
+        *order.arguments, cwd=order.source.work_tree, check=False, timeout_seconds=ADD_SECONDS
+    )
+
+
+async def _clear_stale(tools: WorkspaceTools, order: WorktreeOrder) -> bool:
+    """Remove registrations of ours whose worktree is gone and that stand in the way.
+
+    Looked for only after git has refused, because it reads a file for every worktree of the repository.
+    """
+    root = tools.data_dir / WORKTREES
+    stale = await on_disk(_stale, root, order)
+    for registration in stale:
+        await delete_registration(registration)
+    return bool(stale)
+
+
+def _stale(root: Path, order: WorktreeOrder) -> list[Registration]:
+    if os.path.lexists(order.path):
+        return []
+    return [
+        registration
+        for registration in registrations(order.source.common_dir)
+        if registration.work_tree is not None
+        and not registration.locked_by_user
+        and registration.work_tree.is_relative_to(os.path.realpath(root))
+        and not os.path.lexists(registration.work_tree)
+        and (registration.names(order.path) or _is_on(registration, order.branch))
+    ]
+
+
+def _is_on(registration: Registration, branch: str) -> bool:
+    try:
+        head = (registration.directory / "HEAD").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return False
+    return head.strip() == _BRANCH_HEAD + branch
