@@ -186,10 +186,10 @@ def parse_envelope(raw: object) -> CommandEnvelope | BadEnvelope:
     body = raw.get("command")
     kind = body.get("type") if isinstance(body, dict) else None
     type_ = kind if isinstance(kind, str) and kind else "unknown"
-    identifier = raw.get("id")
-    if not isinstance(identifier, str) or not identifier:
+    try:
+        command_id: CommandId = structure(CommandId, raw.get("id"))
+    except WireError:
         return BadEnvelope(None, type_, INVALID_COMMAND, "an envelope must have a string id")
-    command_id = CommandId(identifier)
     try:
         command = parse_command(body)
         cursor = structure(_Cursor, raw).cursor
