@@ -1,0 +1,1 @@
+"""The hub's routes: the internal contract for daemons and the public API for people and programs."""

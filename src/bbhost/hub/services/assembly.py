@@ -1,0 +1,54 @@
+"""All services of a hub, put together."""
+
+from attrs import frozen
+
+from bbhost.hub.config import HubConfig
+from bbhost.hub.services.core import Core
+from bbhost.hub.services.environment_outcomes import environment_settlers
+from bbhost.hub.services.environments import Environments
+from bbhost.hub.services.hosts import Hosts
+from bbhost.hub.services.notifications import Broadcaster
+from bbhost.hub.services.queue import CommandQueue
+from bbhost.hub.services.session_life import SessionLife
+from bbhost.hub.services.sessions import Sessions
+from bbhost.hub.services.waiters import Waiters
+from bbhost.hub.storage.database import Database
+
+
+@frozen(eq=False)
+class Services:
+    """What routes and the sweeper use."""
+
+    core: Core
+    hosts: Hosts
+    queue: CommandQueue
+    environments: Environments
+    life: SessionLife
+
+    def finish_sockets(self, code: int, reason: str) -> None:
+        """Close every open WebSocket, because the hub stops."""
+        self.life.finish_all(code, reason)
+        self.core.broadcaster.finish(code, reason)
+
+
+def assemble(config: HubConfig, database: Database, server_url: str) -> Services:
+    """Make the services of one hub.
+
+    Args:
+        server_url: where daemons reach it.
+    """
+    core = Core(
+        config,
+        database,
+        Sessions(config.timings.lease_timeout_ms / 1000),
+        Broadcaster(config.limits.subscriber_backlog),
+        Waiters(config.limits.waiting_requests),
+    )
+    queue = CommandQueue(core, environment_settlers(config.timings))
+    return Services(
+        core=core,
+        hosts=Hosts(core, server_url),
+        queue=queue,
+        environments=Environments(core, queue),
+        life=SessionLife(core, ()),
+    )
