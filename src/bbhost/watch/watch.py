@@ -1,0 +1,154 @@
+"""One watch: what its owner sees of it, whichever backend finds the changes.
+
+An idle watch is a few objects and, where its owner waits, one parked task: no timer, no thread. The
+debouncing is done by the waiting task itself, once something has changed.
+
+**Freshness.** ``drain_nowait()`` followed by "``is_certain`` and ``marks`` equals the value read
+*before* the answer was computed" means: the tree is as it was when that computation began. Because:
+
+1. The kernel queues the event of a write, rename, chmod, mkdir ... before the system call returns,
+   so every change that finished before the drain is in the queue; the drain reads all of it.
+2. Every queued event of a watched directory raises a mark before the drain returns.
+3. A change in a directory that is not watched is impossible, or is announced by an event that was
+   queued before it: a new directory by its CREATE or MOVED_TO; a directory that is no longer
+   ignored by a change of a rule file, of the configuration, or (ignored, but tracked now) of the
+   index. Each of these takes the certainty away while it is handled by the drain.
+4. Certainty comes back only after the directory's watch is set *and then* its content surveyed, or
+   after git has said that it is ignored; and coming back raises the marks. So nothing computed in
+   between counts as fresh.
+5. The root, as a path, is compared with the directory that is watched, at every drain: a parent
+   directory that was renamed or replaced makes no event.
+
+What the kernel does not tell, and an age limit of the answer must bound: writes through a shared
+mapping after its file was closed (before that, CLOSE_WRITE comes with the close); writes through a
+hard link that lies outside the watched tree; changes made by another machine, or behind an overlay
+or bind mount in its own layers; changes of files that configuration names and
+``WatchSettings.rule_files`` does not.
+"""
+
+from collections.abc import Callable
+
+import trio
+from attrs import define, field
+
+from bbhost.watch.debounce import Debounce
+from bbhost.watch.values import ChangeBatch, Coverage, IgnoreOracle, WatchBackend, WatchTarget
+
+
+@define(eq=False)
+class Watch:
+    """What changed below one target, for one owner. Made by ``WatchService.open_watch``."""
+
+    target: WatchTarget
+    oracle: IgnoreOracle
+    _debounce: Debounce
+    _drain: Callable[["Watch"], None]
+    """The service's drain; also restarts a watch that was given up."""
+    backend: WatchBackend = WatchBackend.NONE
+    reason: str = "starting"
+    """Why it is not covered by the preferred backend; for ``coverage``."""
+    closed: bool = False
+    workspace_marks: int = field(default=0, init=False)
+    """Counts raw events in the tree, in its own git dir, and of the ignore rules."""
+    refs_marks: int = field(default=0, init=False)
+    """Counts raw events of the refs all worktrees of the repository share."""
+    certainty: Callable[[], bool] = field(default=lambda: False, init=False)
+    """Set by the backend."""
+    directories: Callable[[], int] = field(default=lambda: 0, init=False)
+    """Set by the backend."""
+    _workspace: bool = field(default=False, init=False)
+    _refs: bool = field(default=False, init=False)
+    _unknown: bool = field(default=False, init=False)
+    _changed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
+    _settled: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else self.backend.value
+        return f"<Watch {self.target.root} {state} marks={self.marks}>"
+
+    # --- for the owner ------------------------------------------------------------------
+
+    def drain_nowait(self) -> None:
+        """Take in all that the kernel has queued, for every watch. Synchronous, no checkpoint.
+
+        Costs microseconds when nothing has happened. Counts as asking again: a watch that was
+        given up starts over.
+        """
+        self._drain(self)
+
+    @property
+    def marks(self) -> int:
+        """Grows with every raw event that touched this watch, and when certainty is won or lost."""
+        return self.workspace_marks + self.refs_marks
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether equal marks mean that nothing has changed. Look after ``drain_nowait``."""
+        return not self.closed and self.certainty()
+
+    @property
+    def coverage(self) -> Coverage:
+        """What is watched at the moment, and why not more."""
+        return Coverage(self.backend, self.directories(), self.is_certain, self.reason)
+
+    async def wait_changes(self) -> ChangeBatch:
+        """Wait for a burst of changes to end and return what it touched.
+
+        The first batch after the start, after an overflow and after a gap says ``unknown``. Meant
+        for one waiting task; a second one gets only what the first has not taken.
+
+        Cancellation: safe at any point; nothing is lost, the next call returns the same batch.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            due_at = self._debounce.due_at
+            if due_at is None:
+                await self._changed.park()
+            elif due_at > trio.current_time():
+                await trio.sleep_until(due_at)
+            else:
+                return self._take()
+
+    async def wait_certain(self) -> None:
+        """Wait until ``is_certain``; for ever where the backend can not be. Cancellation: safe."""
+        await trio.lowlevel.checkpoint()
+        while not self.is_certain:
+            await self._settled.park()
+
+    async def wait_backend(self, backend: WatchBackend) -> None:
+        """Wait until changes are found out by ``backend``. Cancellation: safe."""
+        await trio.lowlevel.checkpoint()
+        while self.backend is not backend:
+            await self._settled.park()
+
+    # --- for the backends ---------------------------------------------------------------
+
+    def touch(self, *, workspace: bool = False, refs: bool = False, unknown: bool = False) -> None:
+        """Something was touched. Raises the marks and wakes the owner."""
+        if workspace or unknown:
+            self.workspace_marks += 1
+        if refs or unknown:
+            self.refs_marks += 1
+        self._workspace |= workspace
+        self._refs |= refs
+        self._unknown |= unknown
+        self._debounce.note(trio.current_time())
+        if self._changed:
+            self._changed.unpark_all()
+
+    def covered_by(self, backend: WatchBackend, reason: str = "") -> None:
+        """A backend has taken over, or none has; the reason says why it is not the best one."""
+        self.backend = backend
+        self.reason = reason
+        self.settled()
+
+    def settled(self) -> None:
+        """Coverage or certainty may have changed; wakes those who wait for that."""
+        if self._settled:
+            self._settled.unpark_all()
+
+    def _take(self) -> ChangeBatch:
+        batch = ChangeBatch(self._workspace, self._refs, self._unknown)
+        self._workspace = self._refs = self._unknown = False
+        self._debounce.take()
+        return batch
