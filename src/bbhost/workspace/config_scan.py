@@ -28,7 +28,7 @@ from bbhost.toolkit.single_flight import SingleFlight
 from bbhost.workspace.hardening import ConfigPair, overrides, split_key
 from bbhost.workspace.repository import GitDirs
 
-RACY_SECONDS = 0.1
+RACY_SECONDS = 0.05
 """Longer than a tick of any file system's clock that has sub-second stamps."""
 INCLUDED_FILES_LIMIT = 64
 """Files one repository may include; a repository with more is refused."""

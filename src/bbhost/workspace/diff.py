@@ -19,6 +19,7 @@ from bbhost.domain.status import (
 )
 from bbhost.workspace.diff_text import CutText, DiffReader, DiffTotals
 from bbhost.workspace.git import Git
+from bbhost.workspace.hardening import LEAVE_INDEX_ALONE
 from bbhost.workspace.repository import Repository, head_has_commit, object_format
 from bbhost.workspace.untracked_index import SHA1, SHA256, ObjectFormat, write_untracked_index
 
@@ -126,6 +127,7 @@ class _Reading:
                 *args,
                 cwd=self.repository.work_tree,
                 extra_env=env or {},
+                extra_config=(LEAVE_INDEX_ALONE,),
                 timeout_seconds=DIFF_SECONDS,
                 on_output=take,
             )

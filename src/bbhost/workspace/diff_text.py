@@ -2,7 +2,7 @@
 
 Git writes the raw lines first, then the line counts, an empty line, and the patch. The pieces are
 taken as they come and only as much as will be shown is kept, so a diff of any size costs a bounded
-amount of memory.
+amount of memory, besides the names of the changed files.
 """
 
 import codecs
@@ -69,6 +69,9 @@ class DiffReader:
     patch: CutText
     files: CutText
     totals: DiffTotals
+    _pending: list[tuple[str, bytes | None]] = field(factory=list)
+    """Name-status lines, with the name if the file may turn out to be unmodified."""
+    _counted: set[bytes] = field(factory=set)
     _rest: bytes = b""
     _in_patch: bool = False
     _decoder: codecs.IncrementalDecoder = field(
@@ -89,6 +92,7 @@ class DiffReader:
         for number, line in enumerate(lines):
             if not line:
                 self._in_patch = True
+                self._flush_files()
                 after = b"\n".join((*lines[number + 1 :], rest))
                 self._rest = b""
                 self.patch.add(self._decoder.decode(after))
@@ -98,16 +102,29 @@ class DiffReader:
 
     def finish(self) -> None:
         """Take note that the output has ended."""
+        self._flush_files()
         self.patch.add(self._decoder.decode(b"", True))
 
     def _summary_line(self, line: bytes) -> None:
         if line.startswith(b":"):
             meta, _, names = line.partition(b"\t")
-            status = meta.rsplit(b" ", 1)[-1]
-            self.files.add((status + b"\t" + names + b"\n").decode("utf-8", "replace"))
+            old_mode, new_mode, *_, status = meta.lstrip(b":").split(b" ")
+            text = (status + b"\t" + names + b"\n").decode("utf-8", "replace")
+            in_doubt = status == b"M" and old_mode == new_mode
+            self._pending.append((text, names if in_doubt else None))
             return
-        insertions, deletions, _ = line.split(b"\t", 2)
+        insertions, deletions, name = line.split(b"\t", 2)
+        self._counted.add(name)
         self.totals.files += 1
         if insertions != b"-":
             self.totals.insertions += int(insertions)
             self.totals.deletions += int(deletions)
+
+    def _flush_files(self) -> None:
+        # Git lists a file with new stat data as modified before it looks at the content; if that is
+        # the same, it has no line counts.
+        for text, name in self._pending:
+            if name is None or name in self._counted:
+                self.files.add(text)
+        self._pending.clear()
+        self._counted.clear()

@@ -148,9 +148,7 @@ class Git:
                 _Spawn(cwd, env, stdin, output_limit, on_output, merge_stderr, boundary),
             )
         if on_output is None and completed.truncated and len(completed.stdout) >= output_limit:
-            raise GitCommandError(
-                f"{_shown(args)} failed: it wrote more than {output_limit} bytes"
-            )
+            raise GitOutputError(f"{_shown(args)} failed: it wrote more than {output_limit} bytes")
         if check and completed.returncode not in ok_codes:
             raise GitCommandError(f"{_shown(args)} failed: {_reason(completed)}")
         return GitResult(completed.returncode, completed.stdout, completed.stderr)

@@ -73,6 +73,11 @@ DIFF_VERBS = frozenset({"diff", "diff-files", "diff-index", "diff-tree", "log", 
 
 DIFF_GUARDS = ("--no-ext-diff", "--no-textconv")
 
+LEAVE_INDEX_ALONE: ConfigPair = ("diff.autoRefreshIndex", "false")
+"""For ``git diff`` with the work tree, which otherwise rewrites the index although it was told to take
+no optional locks. The price: files with new stat data and old content are listed as modified by
+``--raw`` and ``--name-status`` (not by ``--numstat`` and ``--patch``)."""
+
 _BUILTIN_TEXT_MERGE = "git merge-file --marker-size=%L %A %O %B"
 """What git does without a driver. An empty driver would succeed and leave the merge undone."""
 

@@ -23,6 +23,7 @@ from bbhost.domain.status import (
     WorkspaceStatus,
 )
 from bbhost.workspace.git import Git
+from bbhost.workspace.hardening import LEAVE_INDEX_ALONE
 from bbhost.workspace.merge_base import read_merge_base
 from bbhost.workspace.numstat import NO_COUNTS, DiffSummary, parse_diff_summary
 from bbhost.workspace.porcelain import PorcelainFile, PorcelainStatus, parse_porcelain
@@ -118,6 +119,7 @@ async def _count_lines(git: Git, repository: Repository, found: PorcelainStatus)
         "--",
         cwd=repository.work_tree,
         timeout_seconds=STATUS_SECONDS,
+        extra_config=(LEAVE_INDEX_ALONE,),
     )
     return parse_diff_summary(printed.stdout)
 
