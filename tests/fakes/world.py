@@ -35,10 +35,10 @@ from bbhost.environment.ports import (
     EntrySink,
     EnvironmentServices,
     OwnedBoundary,
-    RefsReading,
-    StatusReading,
 )
 from bbhost.errors import BbhostError, JournalError, PathNotFoundError
+from bbhost.workspace.refs import RefsSnapshot
+from bbhost.workspace.status import StatusReading
 
 
 @define(eq=False)
@@ -56,7 +56,7 @@ class FakeWatch:
 
     path: str
     work_marks: int = 0
-    refs_marks: int = 0
+    world: "FakeWorld | None" = None
     is_certain: bool = True
     drained: int = 0
     _send: trio.MemorySendChannel[FakeBatch] = field(init=False)
@@ -64,6 +64,7 @@ class FakeWatch:
 
     def __attrs_post_init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[FakeBatch](1000)
+        self._send.send_nowait(FakeBatch(unknown=True))
 
     def drain_nowait(self) -> None:
         self.drained += 1
@@ -71,12 +72,18 @@ class FakeWatch:
     async def wait_changes(self) -> FakeBatch:
         return await self._receive.receive()
 
+    async def read_refs(self) -> RefsSnapshot:
+        await trio.lowlevel.checkpoint()
+        assert self.world is not None
+        return RefsSnapshot({"main": f"{self.world.refs:040}", "b": "0" * 40}, {}, None)
+
+    def describe(self) -> str:
+        return ""
+
     def poke(self, batch: FakeBatch) -> None:
         """Something changed."""
         if batch.workspace:
             self.work_marks += 1
-        if batch.refs:
-            self.refs_marks += 1
         self._send.send_nowait(batch)
 
 
@@ -152,6 +159,7 @@ class FakeWorld:
     async def provision(
         self,
         environment_id: EnvironmentId,
+        incarnation: Incarnation,
         spec: WorkspaceSpec,
         boundary: OwnedBoundary,
         on_entry: EntrySink,
@@ -187,7 +195,7 @@ class FakeWorld:
         await self.seam("watch.open", path)
         if path not in self.disk:
             raise PathNotFoundError(f"Path does not exist: {path}")
-        watch = FakeWatch(path)
+        watch = FakeWatch(path, world=self)
         self.watches[path].append(watch)
         try:
             yield watch
@@ -206,11 +214,7 @@ class FakeWorld:
         number = self.contents.get(path, 0)
         tree = WorkingTreeStatus(number > 0, WorkingTreeState.CLEAN, number, 0, ())
         status = WorkspaceStatus(tree, BranchStatus("b", "main"), None)
-        return StatusReading(status, f"{path}:{number}", "0" * 40)
-
-    async def read_refs(self, path: str, *, changed: bool) -> RefsReading:
-        await trio.lowlevel.checkpoint()
-        return RefsReading(str(self.refs), lambda _branch: "0" * 40)
+        return StatusReading(status, f"{path}:{number}", None)
 
     async def read_diff(
         self, path: str, target: DiffTarget, max_diff_chars: int, max_file_list_chars: int
@@ -234,6 +238,9 @@ class FakeWorld:
 
     async def prune_parent(self, record: EnvironmentRecord) -> None:
         await self.seam("prune", record.path)
+
+    def wake_trash(self) -> None:
+        self.history.append(("wake_trash", ""))
 
     async def rollback(self, record: EnvironmentRecord) -> None:
         await self.seam("rollback", record.path)

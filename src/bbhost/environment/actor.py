@@ -241,6 +241,9 @@ class EnvironmentActor:
 
     def _enter_ready(self, state_work: trio.Nursery) -> None:
         record = self.record if self._arriving is None else self._arriving.record
+        if self.teardown.attempts:
+            # A boundary that was ended takes no more processes; a teardown that failed ended it.
+            self.boundary = self._services.open_boundary(record.environment_id, record.incarnation)
         self.stay = ReadyStay(
             record.environment_id,
             state_work,

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.ids import EnvironmentId, Incarnation
-from bbhost.domain.status import Diff, DiffTarget, WorkspaceStatus
+from bbhost.domain.status import Diff, DiffTarget
 from bbhost.domain.workspace import (
     Checkout,
     DiscoveredWorkspace,
@@ -21,6 +21,8 @@ from bbhost.domain.workspace import (
     WorkspaceKind,
     WorkspaceSpec,
 )
+from bbhost.workspace.refs import RefsSnapshot
+from bbhost.workspace.status import StatusReading
 
 EntrySink = Callable[[TranscriptEntry], None]
 """Receives each transcript entry as it is written. Never blocks."""
@@ -31,26 +33,6 @@ class ChangeKind(StrEnum):
 
     WORK_STATUS = "work-status-changed"
     GIT_REFS = "git-refs-changed"
-
-
-@frozen
-class StatusReading:
-    """One computed status."""
-
-    status: WorkspaceStatus
-    fingerprint: str
-    """Differs whenever a watcher of this workspace should be told, also where the status is equal."""
-    branch_tip: str | None
-    """Commit id of HEAD, None when unborn or not a git repository."""
-
-
-@frozen
-class RefsReading:
-    """The refs of a repository, boiled down to what owners compare."""
-
-    fingerprint: str
-    tip_of: Callable[[str], str | None]
-    """Commit id of a local branch."""
 
 
 class OwnedBoundary(Protocol):
@@ -71,12 +53,7 @@ class OwnedWatch(Protocol):
 
     @property
     def work_marks(self) -> int:
-        """Grows with every event in the work tree or in the worktree's own git directory."""
-        ...
-
-    @property
-    def refs_marks(self) -> int:
-        """Grows with every event in the shared part of the repository."""
+        """Grows with every event in the work tree, in the worktree's own git dir, or of its rules."""
         ...
 
     def drain_nowait(self) -> None:
@@ -84,7 +61,15 @@ class OwnedWatch(Protocol):
         ...
 
     async def wait_changes(self) -> "ChangeLike":
-        """Wait for the next debounced batch."""
+        """Wait for the next debounced batch; the first one says ``unknown``."""
+        ...
+
+    async def read_refs(self) -> RefsSnapshot:
+        """Return the branches as of the last drain, read once for all who share the repository."""
+        ...
+
+    def describe(self) -> str:
+        """Why it is not covered in full, for people; empty when all is well."""
         ...
 
 
@@ -117,6 +102,7 @@ class Workspaces(Protocol):
     async def provision(
         self,
         environment_id: EnvironmentId,
+        incarnation: Incarnation,
         spec: WorkspaceSpec,
         boundary: OwnedBoundary,
         on_entry: EntrySink,
@@ -138,10 +124,6 @@ class Workspaces(Protocol):
 
     async def read_status(self, path: str, merge_base_branch: str | None) -> StatusReading:
         """Compute the status; NotGitRepoError, PathNotFoundError, GitTimeoutError."""
-        ...
-
-    async def read_refs(self, path: str, *, changed: bool) -> RefsReading:
-        """Read the refs, once for all environments of the repository."""
         ...
 
     async def read_diff(
@@ -168,6 +150,10 @@ class Workspaces(Protocol):
 
     async def prune_parent(self, record: EnvironmentRecord) -> None:
         """Remove the workspace's parent directory if it is empty and managed."""
+        ...
+
+    def wake_trash(self) -> None:
+        """Something was put into the trash. Never blocks."""
         ...
 
     async def rollback(self, record: EnvironmentRecord) -> None:

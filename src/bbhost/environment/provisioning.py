@@ -50,7 +50,7 @@ async def provision(
         if isinstance(record.spec, AttachSpec):
             return await services.workspaces.discover(record.path, record.kind)
         return await services.workspaces.provision(
-            record.environment_id, record.spec, boundary, progress.note
+            record.environment_id, record.incarnation, record.spec, boundary, progress.note
         )
     except BbhostError:
         raise

@@ -11,12 +11,12 @@ from bbhost.environment.ports import (
     ChangeLike,
     EnvironmentServices,
     OwnedWatch,
-    RefsReading,
-    StatusReading,
 )
 from bbhost.environment.status_cache import StatusCache, StatusCacheStatistics
 from bbhost.errors import BbhostError, NotGitRepoError, PathNotFoundError
 from bbhost.toolkit.backoff import backoff_delays
+from bbhost.workspace.refs import RefsSnapshot
+from bbhost.workspace.status import StatusReading
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +39,19 @@ class ReadyWork:
         self._services = services
         self.cache = StatusCache(self._compute_status, statistics)
         self._last_status: str | None = None
-        self._last_refs: str | None = None
-        self._last_tip: str | None = None
-        self.watch_trouble: str | None = "not started yet"
-        """Why nothing is watched; None while watching."""
+        self._last_refs: RefsSnapshot | None = None
+        self._watch: OwnedWatch | None = None
+        self._trouble = "not started yet"
         self._asked = trio.Event()
 
     @property
     def _environment_id(self) -> EnvironmentId:
         return self._record.environment_id
+
+    @property
+    def watch_trouble(self) -> str:
+        """Why the files are not watched, or not in full; empty when all is well."""
+        return self._trouble if self._watch is None else self._watch.describe()
 
     def ask_to_watch(self) -> None:
         """Something wants the environment: try again if watching was given up."""
@@ -92,33 +96,32 @@ class ReadyWork:
                     await trio.sleep(delay)
 
     def _give_up(self, reason: str, what_next: str) -> None:
-        self.watch_trouble = reason
-        self.cache.attach(None)
+        self._trouble = f"{reason}; {what_next}"
         log.info(
             "watch ended: %s; %s", reason, what_next, extra={"environment": self._environment_id}
         )
 
     async def _follow(self, watch: OwnedWatch) -> None:
-        """Compare after each batch of changes and note what differs."""
-        self.watch_trouble = None
+        """Compare after each batch of changes and note what differs. The first batch is a baseline."""
+        self._watch = watch
         self.cache.attach(watch)
         try:
-            self._remember_refs(await self._read_refs(changed=False))
-            await self._compare_status()
             while True:
-                batch = await watch.wait_changes()
-                await self._take_batch(batch)
+                await self._take_batch(watch, await watch.wait_changes())
         finally:
+            self._watch = None
             self.cache.attach(None)
 
-    async def _take_batch(self, batch: ChangeLike) -> None:
-        compare_status = batch.workspace or batch.unknown
+    async def _take_batch(self, watch: OwnedWatch, batch: ChangeLike) -> None:
+        refs_differ = False
         if batch.refs or batch.unknown:
-            refs = await self._read_refs(changed=True)
-            if refs.fingerprint != self._last_refs:
-                self._remember_refs(refs)
-                self._services.note_change(self._environment_id, ChangeKind.GIT_REFS)
-        if compare_status:
+            refs = await watch.read_refs()
+            previous, self._last_refs = self._last_refs, refs
+            refs_differ = previous is not None and previous is not refs and previous != refs
+        if refs_differ:
+            self._services.note_change(self._environment_id, ChangeKind.GIT_REFS)
+        # The cache knows whether the moved refs matter here; where they do not, this costs no git.
+        if batch.workspace or batch.unknown or refs_differ:
             await self._compare_status()
 
     async def _compare_status(self) -> None:
@@ -139,12 +142,6 @@ class ReadyWork:
         previous, self._last_status = self._last_status, reading.fingerprint
         if previous is not None and previous != reading.fingerprint:
             self._services.note_change(self._environment_id, ChangeKind.WORK_STATUS)
-
-    async def _read_refs(self, *, changed: bool) -> RefsReading:
-        return await self._services.workspaces.read_refs(self._record.path, changed=changed)
-
-    def _remember_refs(self, refs: RefsReading) -> None:
-        self._last_refs = refs.fingerprint
 
     async def _compute_status(self, merge_base_branch: str | None) -> StatusReading:
         return await self._services.workspaces.read_status(self._record.path, merge_base_branch)
