@@ -8,14 +8,15 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import PurePosixPath
+
+from bbhost.workspace.beneath import NotBeneathError, opened_parent
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """Copied between two looks at whether to go on."""
 _FICLONE = 0x40049409
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -40,46 +41,23 @@ def copy_beneath(source: int, target: int, path: str, go_on: Callable[[], None])
         NotCopiedError: it is no file, leads out of its tree, or exists in the target.
         OSError: it cannot be read or written. Nothing is left of it in the target.
     """
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or not pure.name:
-        raise NotCopiedError("it leads out of the checkout")
-    with (
-        _opened_parent(source, pure, make=False) as source_dir,
-        _opened_parent(target, pure, make=True) as target_dir,
-    ):
-        try:
-            found = os.stat(pure.name, dir_fd=source_dir, follow_symlinks=False)
-        except FileNotFoundError:
-            raise NotCopiedError("it has vanished") from None
-        try:
-            if stat.S_ISLNK(found.st_mode):
-                return _copy_link(source_dir, target_dir, pure)
-            if stat.S_ISREG(found.st_mode):
-                return _copy_file(source_dir, target_dir, pure.name, go_on)
-        except FileExistsError:
-            raise NotCopiedError("it is there already") from None
-    raise NotCopiedError("it is neither a file nor a symbolic link")
-
-
-@contextmanager
-def _opened_parent(root: int, path: PurePosixPath, *, make: bool) -> Iterator[int]:
-    directory = os.dup(root)
     try:
-        for part in path.parts[:-1]:
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=directory)
-            try:
-                inner = os.open(part, _DIRECTORY, dir_fd=directory)
-            except OSError as error:
-                if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
-                    raise NotCopiedError(f"{part} is not a directory") from None
-                raise
-            os.close(directory)
-            directory = inner
-        yield directory
-    finally:
-        os.close(directory)
+        with (
+            opened_parent(source, path) as (source_dir, name),
+            opened_parent(target, path, make=True) as (target_dir, _),
+        ):
+            found = os.stat(name, dir_fd=source_dir, follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                return _copy_link(source_dir, target_dir, PurePosixPath(path))
+            if stat.S_ISREG(found.st_mode):
+                return _copy_file(source_dir, target_dir, name, go_on)
+    except NotBeneathError as error:
+        raise NotCopiedError(str(error)) from None
+    except FileNotFoundError:
+        raise NotCopiedError("it has vanished") from None
+    except FileExistsError:
+        raise NotCopiedError("it is there already") from None
+    raise NotCopiedError("it is neither a file nor a symbolic link")
 
 
 def _copy_link(source_dir: int, target_dir: int, path: PurePosixPath) -> int:

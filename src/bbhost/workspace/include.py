@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from bbhost.errors import BbhostError
 from bbhost.toolkit.faults import fault_point
+from bbhost.workspace.beneath import opened_root
 from bbhost.workspace.disk import on_disk
 from bbhost.workspace.file_copy import NotCopiedError, copy_beneath
 from bbhost.workspace.git import Git
@@ -63,25 +64,17 @@ class _Copying:
         copied: list[str] = []
         left_out: list[tuple[str, str]] = []
         room = self.limits.size
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        source = os.open(self.source, flags)
-        try:
-            target = os.open(self.target, flags)
-            try:
-                for path in self.paths:
-                    go_on()
-                    try:
-                        if len(copied) >= self.limits.files or room <= 0:
-                            raise NotCopiedError("there are too many files, or they are too large")
-                        room -= copy_beneath(source, target, os.fsdecode(path), go_on)
-                    except NotCopiedError as error:
-                        left_out.append((text_name(path), str(error)))
-                    else:
-                        copied.append(text_name(path))
-            finally:
-                os.close(target)
-        finally:
-            os.close(source)
+        with opened_root(self.source) as source, opened_root(self.target) as target:
+            for path in self.paths:
+                go_on()
+                try:
+                    if len(copied) >= self.limits.files or room <= 0:
+                        raise NotCopiedError("there are too many files, or they are too large")
+                    room -= copy_beneath(source, target, os.fsdecode(path), go_on)
+                except NotCopiedError as error:
+                    left_out.append((text_name(path), str(error)))
+                else:
+                    copied.append(text_name(path))
         return IncludeReport(tuple(copied), tuple(left_out))
 
 
