@@ -103,14 +103,15 @@ def find_delegated_tree(root: Path | None = None) -> LeafTree | None:
     """
     if sys.platform != "linux":
         return None
-    own, root = proc.cgroup_path(os.getpid()), root or _cgroup2_mount()
-    if own is None or root is None or own == "/":
+    own = proc.cgroup_path(os.getpid())
+    if own is None or own == "/":
         return None
-    # The daemon may have been put into a subgroup of what was delegated (DelegateSubgroup=).
-    for tree_path in (own, os.path.dirname(own)):  # noqa: PTH120 - a path in the kernel's words
-        path = root / tree_path.lstrip("/")
-        if tree_path != "/" and _is_delegated(path):
-            return LeafTree(path, tree_path)
+    for mount in [root] if root is not None else _cgroup2_mounts():
+        # The daemon may have been put into a subgroup of what was delegated (DelegateSubgroup=).
+        for tree_path in (own, os.path.dirname(own)):  # noqa: PTH120 - a path in the kernel's words
+            path = mount / tree_path.lstrip("/")
+            if tree_path != "/" and _is_delegated(path):
+                return LeafTree(path, tree_path)
     return None
 
 
@@ -128,13 +129,11 @@ def _is_delegated(path: Path) -> bool:
     return False
 
 
-def _cgroup2_mount() -> Path | None:
+def _cgroup2_mounts() -> list[Path]:
     try:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
-        return None
-    for line in lines:
-        mount, _, source = line.partition(" - ")
-        if source.startswith("cgroup2 "):
-            return Path(mount.split()[4])
-    return None
+        return []
+    # There may be several, some hidden below others: whoever asks tries them.
+    mounts = [line.partition(" - ") for line in lines]
+    return [Path(mount.split()[4]) for mount, _, source in mounts if source.startswith("cgroup2 ")]

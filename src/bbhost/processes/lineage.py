@@ -35,7 +35,7 @@ from attrs import define, field
 
 from bbhost.processes.environ import MARKER_VARIABLE
 from bbhost.processes.leaf import Leaf
-from bbhost.processes.lineage_tag import UNBOUNDED, is_tag
+from bbhost.processes.lineage_tag import UNBOUNDED, is_tag, tags_available
 from bbhost.processes.marker import Marker, parse_markers
 from bbhost.processes.proc import ProcessIdentity, ProcessStat
 from bbhost.processes.spawn import started_children
@@ -57,10 +57,15 @@ class Lineage:
     _leaves: dict[int, Leaf] = field(factory=dict)
     _corpses: set[ProcessIdentity] = field(factory=set)
     """Children of the daemon seen dead and not reaped yet by whoever waits for them."""
+    _tags_available: bool = field(factory=tags_available, init=False)
+    _own_tag: int | None = field(init=False)
     reaped: int = 0
     """Adopted orphans reaped so far."""
     unattributed: int = 0
     """Live orphans of unknown boundary, as of the last pass."""
+
+    def __attrs_post_init__(self) -> None:
+        self._own_tag = self.table.tag_of(os.getpid())
 
     def add(self, tag: int, marker: Marker) -> None:
         """Begin to recognise a boundary."""
@@ -126,7 +131,7 @@ class Lineage:
             owner = self.owner_of_root(stat)
             if owner is not None:
                 recorded[stat.identity] = owner
-            elif self._is_adopted(stat):
+            elif self._is_stray(stat) and self.table.tag_of(stat.pid) != UNBOUNDED:
                 unattributed += 1
         self._recorded = recorded
         self.unattributed = unattributed
@@ -158,7 +163,7 @@ class Lineage:
 
     def reap(self, stat: ProcessStat) -> bool:
         """Collect an exited orphan by its pid, never "any child": that would steal others' exit codes."""
-        if stat.pid in started_children or not self._is_adopted(stat):
+        if stat.pid in started_children or not self._may_reap(stat):
             return False
         try:
             pid, _status = os.waitpid(stat.pid, os.WNOHANG)
@@ -167,10 +172,18 @@ class Lineage:
         self.reaped += pid != 0
         return pid != 0
 
-    def _is_adopted(self, stat: ProcessStat) -> bool:
-        # A child that some library started behind our back must keep its exit code: it shares the
-        # daemon's session, which nothing started here does, and carries no tag.
-        return is_tag(self.table.tag_of(stat.pid)) or stat.sid != os.getsid(0)
+    def _may_reap(self, stat: ProcessStat) -> bool:
+        # A child that some library started behind our back must keep its exit code. It carries no tag of a
+        # child of ours, at most the one the daemon itself was started with.
+        if self._tags_available:
+            tag = self.table.tag_of(stat.pid)
+            return is_tag(tag) and tag != self._own_tag
+        return self._is_stray(stat)
+
+    @staticmethod
+    def _is_stray(stat: ProcessStat) -> bool:
+        # Nothing that was started here shares the daemon's session.
+        return stat.sid != os.getsid(0)
 
 
 class Walk:

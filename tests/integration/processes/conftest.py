@@ -9,11 +9,20 @@ import pytest
 import trio
 
 from bbhost.processes.keeper import ProcessKeeper
+from bbhost.processes.leaf import find_delegated_tree
+
+
+@pytest.fixture(params=["subreaper", "cgroup"])
+def use_cgroup(request: pytest.FixtureRequest) -> bool:
+    """Both backends; tests/system/test_systemd_boundary.py runs this package where a tree is delegated."""
+    if request.param == "cgroup" and find_delegated_tree() is None:
+        pytest.skip("no cgroup subtree is delegated to this process")
+    return request.param == "cgroup"
 
 
 @pytest.fixture
-async def keeper(tmp_path: Path) -> AsyncIterator[ProcessKeeper]:
-    keeper = ProcessKeeper(tmp_path / "data", use_cgroup=False)
+async def keeper(tmp_path: Path, use_cgroup: bool) -> AsyncIterator[ProcessKeeper]:
+    keeper = ProcessKeeper(tmp_path / "data", use_cgroup=use_cgroup)
     async with trio.open_nursery() as services:
         await services.start(keeper.run)
         try:

@@ -6,33 +6,33 @@ is running, and what it leaves behind has the token among its arguments.
 
 BASH = {
     "setsid_nohup": """
-        setsid nohup bash -c 'trap "" HUP; echo ready; exec sleep 300; : '"$1" "$1" &
+        setsid nohup bash -c 'trap "" HUP; echo ready $$; exec sleep 300; : '"$1" "$1" &
         wait""",
     "double_fork": """
-        (bash -c 'echo ready; sleep 300; :' "$1" &) &
+        (bash -c 'echo ready $$; sleep 300; :' "$1" &) &
         wait; sleep 300""",
     "gnu_timeout": """
-        timeout 300 bash -c 'echo ready; sleep 300; :' "$1" &
+        timeout 300 bash -c 'echo ready $$; sleep 300; :' "$1" &
         wait""",
     "leader_gone": """
-        setsid bash -c 'echo ready; sleep 300; :' "$1" &
+        setsid bash -c 'echo ready $$; sleep 300; :' "$1" &
         exit 0""",
     "stopped": """
-        bash -c 'echo ready; kill -STOP $$; sleep 300' "$1" &
+        bash -c 'echo ready $$; kill -STOP $$; sleep 300' "$1" &
         wait""",
     "ignores_term": """
-        setsid bash -c 'trap "" TERM HUP INT; echo ready; while :; do sleep 1; done' "$1" &
+        setsid bash -c 'trap "" TERM HUP INT; echo ready $$; while :; do sleep 1; done' "$1" &
         exit 0""",
     "cleared_environment": """
-        setsid env -i PATH="$PATH" bash -c 'setsid bash -c "echo ready; sleep 300; :" "$1" & exit 0' x "$1" &
+        setsid env -i PATH="$PATH" bash -c 'setsid bash -c "echo ready \\$\\$; sleep 300; :" "$1" & exit 0' x "$1" &
         exit 0""",
     "job_control": """
         set -m
         bash -c 'sleep 300; :' "$1" &
-        bash -c 'echo ready; sleep 300; :' "$1" &
+        bash -c 'echo ready $$; sleep 300; :' "$1" &
         fg""",
     "stopped_orphan_that_ignores_term": """
-        setsid env -i PATH="$PATH" bash -c 'trap "" TERM; echo ready; kill -STOP $$; sleep 300' "$1" &
+        setsid env -i PATH="$PATH" bash -c 'trap "" TERM; echo ready $$; kill -STOP $$; sleep 300' "$1" &
         exit 0""",
     "respawner_in_bash": """
         hop='setsid bash -c "$0" "$0" "$1" & exit 0'
