@@ -453,7 +453,7 @@ async def test_reconcile_never_drops_active_work(world: FakeWorld, supervisor: S
         (outcome,) = await reconciler.reconcile()
         assert not outcome.done
         assert world.journal[ONE].state is S.READY
-    assert world.idle_notes == [ONE]
+    assert world.idle_notes == [ONE, ONE], "when it became ready, and when its work ended"
     await reconciler.reconcile()
     assert world.journal[ONE].state is S.TOMBSTONED
 

@@ -84,9 +84,14 @@ class EnvironmentActor:
         # Capacity 0: whoever sends waits until the owner takes it, so nothing queues up.
         self._mail_in, self._mail_out = trio.open_memory_channel[_Mail](0)
         self.boundary = services.open_boundary(record.environment_id, record.incarnation)
-        self.view = AsyncValue(EnvironmentView(record))
-        """The present state; wait on it by level."""
         self._arriving: EnvironmentView | None = None
+        """What will be shown when the stay in ``ready`` exists, so that who sees it can enter."""
+        shown = record
+        if record.state is EnvironmentState.READY:
+            self._arriving = EnvironmentView(record)
+            shown = evolve(record, state=EnvironmentState.PROVISIONING)
+        self.view = AsyncValue(EnvironmentView(shown))
+        """The present state; wait on it by level."""
         self.progress = ProvisionProgress()
         self.teardown = TeardownProgress()
         self.stay: ReadyStay | None = None
@@ -190,7 +195,7 @@ class EnvironmentActor:
                 await trio.sleep(next(delays))
         self._core.commit(decision)
         if decision.target is EnvironmentState.READY:
-            self._arriving = view  # shown once the stay exists, so that who sees it can enter
+            self._arriving = view
         else:
             self.view.value = view
         mail.answer(True)
@@ -253,6 +258,8 @@ class EnvironmentActor:
         state_work.start_soon(self.ready_work.run)
         if self._arriving is not None:
             self.view.value, self._arriving = self._arriving, None
+        # Fresh and idle: a reconciler that found it on its way here may look again.
+        self._services.note_idle(record.environment_id)
 
     async def _work_destroying(self, number: int) -> None:
         self.teardown = TeardownProgress()

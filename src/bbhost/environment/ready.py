@@ -42,6 +42,8 @@ class ReadyWork:
         self._last_refs: RefsSnapshot | None = None
         self._watch: OwnedWatch | None = None
         self._trouble = "not started yet"
+        self.baseline = trio.Event()
+        """Set once the first status after a watch began is known."""
         self._asked = trio.Event()
 
     @property
@@ -123,6 +125,7 @@ class ReadyWork:
         # The cache knows whether the moved refs matter here; where they do not, this costs no git.
         if batch.workspace or batch.unknown or refs_differ:
             await self._compare_status()
+            self.baseline.set()
 
     async def _compare_status(self) -> None:
         try:
