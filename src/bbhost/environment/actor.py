@@ -84,6 +84,8 @@ class EnvironmentActor:
         # Capacity 0: whoever sends waits until the owner takes it, so nothing queues up.
         self._mail_in, self._mail_out = trio.open_memory_channel[_Mail](0)
         self.boundary = services.open_boundary(record.environment_id, record.incarnation)
+        self.durable = record
+        """The record as the journal has it."""
         self._arriving: EnvironmentView | None = None
         """What will be shown when the stay in ``ready`` exists, so that who sees it can enter."""
         shown = record
@@ -194,6 +196,7 @@ class EnvironmentActor:
                     return False
                 await trio.sleep(next(delays))
         self._core.commit(decision)
+        self.durable = view.record
         if decision.target is EnvironmentState.READY:
             self._arriving = view
         else:

@@ -161,10 +161,10 @@ class Supervisor:
             # Also catches groups: the nurseries inside raise groups of ordinary exceptions.
             log.exception("owner of an environment crashed", extra={"environment": environment_id})
         finally:
-            self._records[environment_id] = actor.record
+            self._records[environment_id] = actor.durable
             if self._actors.get(environment_id) is actor:
                 del self._actors[environment_id]
-        record = actor.record
+        record = actor.durable
         if record.state is EnvironmentState.TOMBSTONED:
             return
         crashes = self._crashes.get(environment_id, 0) + 1
