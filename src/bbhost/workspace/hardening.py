@@ -272,6 +272,12 @@ def overrides(
         for key, value in user_keys
         if key in neutral or (resets_helpers and _is_helper(key))
     ]
+    for key in neutral:
+        section, subsection, variable = split_key(key)
+        if (section, variable) == ("filter", "process") and key not in dict(user_keys):
+            # A process that is set at all, even to nothing, keeps git from using the user's clean and
+            # smudge commands. The filter is off, then, and must not be required.
+            pairs.append((f"filter.{subsection}.required", "false"))
     return tuple(pairs)
 
 
