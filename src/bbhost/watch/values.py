@@ -60,7 +60,8 @@ class ChangeBatch:
     workspace: bool = False
     """The tree or the worktree's own git dir."""
     refs: bool = False
-    """Branches, remote branches, tags, or the HEAD of the main worktree."""
+    """Branches, remote branches, tags, or the HEAD of the main worktree. The commit of this
+    worktree's own HEAD is among them: HEAD names a branch, and the branch moves."""
     unknown: bool = False
     """Changes may have been missed (start, overflow, changed rules): anything may differ."""
 

@@ -49,9 +49,11 @@ class Watch:
     """Why it is not covered by the preferred backend; for ``coverage``."""
     closed: bool = False
     workspace_marks: int = field(default=0, init=False)
-    """Counts raw events in the tree, in its own git dir, and of the ignore rules."""
+    """Counts raw events in the tree, in its own git dir, and of the ignore rules. Not enough for an
+    answer that depends on the commit of HEAD: its branch is a ref, see ``refs_marks``."""
     refs_marks: int = field(default=0, init=False)
-    """Counts raw events of the refs all worktrees of the repository share."""
+    """Counts raw events of the refs all worktrees of the repository share. When only these have
+    grown, an answer still holds if the refs it was made from read the same."""
     certainty: Callable[[], bool] = field(default=lambda: False, init=False)
     """Set by the backend."""
     directories: Callable[[], int] = field(default=lambda: 0, init=False)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import trio
@@ -11,28 +10,7 @@ import trio
 from bbhost.watch import ChangeBatch, WatchBackend
 from bbhost.watch.kernel_view import count_kernel_watches
 from tests.integration.watch.git_oracle import git, target_of
-
-
-async def settle(watch) -> None:
-    """Drain and wait until all that was found has been decided."""
-    watch.drain_nowait()
-    with trio.fail_after(10):
-        await watch.wait_certain()
-
-
-def noticed(watch, change) -> bool:
-    """Make a change and say whether the very next drain shows it."""
-    watch.drain_nowait()
-    before = watch.marks
-    change()
-    watch.drain_nowait()
-    return watch.marks > before or not watch.is_certain
-
-
-def watched_paths(service, root: Path) -> set[str]:
-    paths = service.watched_directories().values()
-    inside = (os.path.relpath(path, root) for path in paths if path.startswith(str(root)))
-    return {path for path in inside if not path.startswith(".git")}
+from tests.integration.watch.helpers import noticed, settle, watched_paths
 
 
 async def test_a_write_is_seen_by_the_next_drain_without_a_checkpoint(
