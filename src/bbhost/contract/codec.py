@@ -246,6 +246,7 @@ def _guard(cls: type, shape: Shape, build: Callable[..., object], flat: tuple[st
     key, tag, refused = shape.tag_key, shape.tag, shape.refused
     kind = type(tag)
     allowed = wire_keys(cls) if shape.strict else None
+    demanded = _defaults_of_python(cls)
 
     def read_class(value: Json, _type: WireType) -> object:
         if not isinstance(value, dict):
@@ -258,11 +259,22 @@ def _guard(cls: type, shape: Shape, build: Callable[..., object], flat: tuple[st
             _refuse_unknown(value.keys() - allowed)
         if refused and not refused.isdisjoint(value):
             raise WireError(f"key {quote(min(refused & value.keys()))} is no longer used")
+        if not value.keys() >= demanded:
+            raise WireError(f"{min(demanded - value.keys())} is missing")
         if flat:
             value = {**value, **dict.fromkeys(flat, value)}
         return build(value, cls)
 
     return read_class
+
+
+def _defaults_of_python(cls: type) -> frozenset[str]:
+    """Keys that must be there although their attributes have defaults."""
+    return frozenset(
+        wire_name(one)
+        for one in attrs.fields(cls)
+        if one.default is not attrs.NOTHING and not one.metadata.keys() & {"absent", "optional"}
+    )
 
 
 # --- writing --------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from bbhost.contract.fields import (
     ProducerEventId,
 )
 from bbhost.contract.interactions import InteractionPayload
-from bbhost.contract.wire import absent, flatten, require
+from bbhost.contract.wire import absent, flatten, optional, require
 from bbhost.domain.ids import CommandId, EnvironmentId, HostId, SessionId, ThreadId
 from bbhost.errors import WireError
 
@@ -137,7 +137,7 @@ class SessionOpenRequest:
     """Absolute path; the server derives the paths of workspaces from it."""
     protocol_version: PositiveInt
     active_threads: tuple[ActiveThread, ...]
-    loaded_environments: tuple[LoadedEnvironment, ...] = ()
+    loaded_environments: tuple[LoadedEnvironment, ...] = optional(())
     host_type: HostType = "persistent"
 
 

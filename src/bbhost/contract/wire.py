@@ -8,6 +8,7 @@ names and types do not say is declared by:
 * ``STRICT = True``: unknown keys are refused (elsewhere they are ignored);
 * ``REFUSED``: keys that are refused although the class is not strict;
 * :func:`absent`: the key may be missing, and is left out when the value is None; null is refused;
+* :func:`optional`: the key may be missing, which stands for a default;
 * :func:`flatten`: the fields of the value are keys of the object that holds it;
 * :func:`named`: the key has another name than the attribute;
 * :func:`declare`: all of that for a class of ``domain/``, which knows nothing of wires.
@@ -53,6 +54,14 @@ _choosers: dict[frozenset[type], Callable[[dict[str, Any]], Any]] = {}
 def absent() -> Any:  # noqa: ANN401 - a field specifier stands for a value of any type
     """An optional field: absent, never null."""
     return attrs.field(default=None, metadata={"absent": True})
+
+
+def optional(default: object) -> Any:  # noqa: ANN401 - a field specifier stands for a value of any type
+    """A field that may be missing when it is read, and is always written.
+
+    Any other default is for Python alone: the key must be there.
+    """
+    return attrs.field(default=default, metadata={"optional": True})
 
 
 def flatten() -> Any:  # noqa: ANN401 - a field specifier stands for a value of any type
