@@ -3,8 +3,10 @@
 from bbhost.lifecycle.base import Machine
 from bbhost.lifecycle.environment import EnvironmentMachine
 from bbhost.lifecycle.session import SessionMachine
+from bbhost.lifecycle.terminal import TerminalMachine
 
 MACHINES: dict[str, type[Machine]] = {
     "environment": EnvironmentMachine,
     "session": SessionMachine,
+    "terminal": TerminalMachine,
 }
