@@ -218,7 +218,7 @@ def _reader(type_: WireType) -> Hook:
 
 # --- reading: classes -----------------------------------------------------------------------
 
-_FLAT = "\0"
+_FLAT = "#"
 """Prefix of the private key under which a flattened field finds the object that holds it."""
 
 
