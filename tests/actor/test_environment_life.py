@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from bbhost.contract.session import EnvironmentChange
 from bbhost.domain.environment import EnvironmentState as S
 from bbhost.domain.environment import TeardownCause
 from bbhost.domain.ids import EnvironmentId
@@ -13,7 +14,6 @@ from bbhost.domain.workspace import (
     WorkspaceContext,
     WorkspaceKind,
 )
-from bbhost.environment.ports import ChangeKind
 from bbhost.environment.supervisor import Supervisor
 from bbhost.errors import (
     BbhostError,
@@ -30,10 +30,6 @@ from tests.fakes.world import FakeBatch, FakeWorld, disk_full, git_failed
 ONE = EnvironmentId("env_one")
 SPEC = ManagedWorktreeSpec("/src", "/data/worktrees/env_one/demo", "b", None, 1000)
 CONTEXT = WorkspaceContext(SPEC.target_path, WorkspaceKind.MANAGED_WORKTREE)
-
-
-async def nothing_unreported() -> frozenset[EnvironmentId]:
-    return frozenset()
 
 
 async def test_provision_makes_a_watched_environment(
@@ -264,7 +260,7 @@ async def test_an_unknown_id_with_a_directory_is_attached(
 async def test_an_excluded_id_is_not_attached(world: FakeWorld, supervisor: Supervisor) -> None:
     """The server's list at session open decides about ids never seen here."""
     world.disk[SPEC.target_path] = "there"
-    reconciler = Reconciler(supervisor, nothing_unreported)
+    reconciler = Reconciler(supervisor)
     reconciler.take_lists(ServerLists(live=frozenset()))
     with pytest.raises(EnvironmentDestroyedError):
         await supervisor.enter(ONE, CONTEXT)
@@ -325,11 +321,11 @@ async def test_changes_are_told_only_when_something_differs(
     world.contents[SPEC.target_path] = 1
     watch.poke(FakeBatch())
     await wait_all_tasks_blocked()
-    assert world.posts == [(ONE, ChangeKind.WORK_STATUS)]
+    assert world.posts == [(ONE, EnvironmentChange.WORK_STATUS)]
     world.refs = 1
     watch.poke(FakeBatch(workspace=False, refs=True))
     await wait_all_tasks_blocked()
-    assert world.posts[1:] == [(ONE, ChangeKind.GIT_REFS)]
+    assert world.posts[1:] == [(ONE, EnvironmentChange.GIT_REFS)]
 
 
 async def test_status_of_an_unchanged_environment_runs_no_git(
@@ -432,7 +428,7 @@ async def test_reconcile_drops_idle_ones_and_keeps_live_ones(
     two = EnvironmentId("env_two")
     await supervisor.provision(ONE, SPEC)
     await supervisor.provision(two, ManagedWorktreeSpec("/src", "/data/two", "c", None, 1))
-    reconciler = Reconciler(supervisor, nothing_unreported)
+    reconciler = Reconciler(supervisor)
     reconciler.take_lists(ServerLists(live=frozenset({two})))
     await reconciler.reconcile()
     assert world.journal[ONE].state is S.TOMBSTONED
@@ -447,7 +443,7 @@ async def test_reconcile_never_drops_active_work(world: FakeWorld, supervisor: S
     """A busy environment is kept, and retired when it becomes idle."""
     await supervisor.provision(ONE, SPEC)
     handle = await supervisor.enter(ONE, CONTEXT)
-    reconciler = Reconciler(supervisor, nothing_unreported)
+    reconciler = Reconciler(supervisor)
     with handle.stay.activity("terminal"):
         reconciler.take_lists(ServerLists(retired=frozenset({ONE})))
         (outcome,) = await reconciler.reconcile()
@@ -463,7 +459,7 @@ async def test_an_old_server_without_lists_orders_nothing(
 ) -> None:
     """Absent lists mean unknown."""
     await supervisor.provision(ONE, SPEC)
-    reconciler = Reconciler(supervisor, nothing_unreported)
+    reconciler = Reconciler(supervisor)
     reconciler.take_lists(ServerLists())
     assert await reconciler.reconcile() == []
     assert world.journal[ONE].state is S.READY
@@ -472,7 +468,7 @@ async def test_an_old_server_without_lists_orders_nothing(
 async def test_a_contradicted_tombstone_heals(world: FakeWorld, supervisor: Supervisor) -> None:
     """Live on the server, tombstoned here: a new incarnation attaches, if the files are there."""
     await supervisor.provision(ONE, SPEC)
-    reconciler = Reconciler(supervisor, nothing_unreported)
+    reconciler = Reconciler(supervisor)
     reconciler.take_lists(ServerLists(retired=frozenset({ONE})))
     await reconciler.reconcile()
     reconciler.take_lists(ServerLists(live=frozenset({ONE})))
@@ -495,12 +491,23 @@ async def test_an_unreported_destroy_is_not_a_contradiction(
     await supervisor.provision(ONE, UnmanagedSpec("/home/dev/repo"))
     await supervisor.destroy(ONE, WorkspaceContext("/home/dev/repo", WorkspaceKind.UNMANAGED))
 
-    async def unreported() -> frozenset[EnvironmentId]:
-        return frozenset({ONE})
-
-    reconciler = Reconciler(supervisor, unreported)
-    reconciler.take_lists(ServerLists(live=frozenset({ONE})))
+    reconciler = Reconciler(supervisor)
+    reconciler.take_lists(ServerLists(live=frozenset({ONE})), unreported=frozenset({ONE}))
     assert await reconciler.reconcile() == []
+
+
+async def test_a_list_from_before_a_destroy_lifts_nothing(
+    world: FakeWorld, supervisor: Supervisor
+) -> None:
+    """The server destroyed it after it made the list; the list is old, not a contradiction."""
+    world.disk["/home/dev/repo"] = "mine"
+    await supervisor.provision(ONE, UnmanagedSpec("/home/dev/repo"))
+    reconciler = Reconciler(supervisor)
+    reconciler.take_lists(ServerLists(live=frozenset({ONE})))
+    reconciler.dismiss(ONE)
+    await supervisor.destroy(ONE, WorkspaceContext("/home/dev/repo", WorkspaceKind.UNMANAGED))
+    assert await reconciler.reconcile() == []
+    assert world.live_watches() == 0
 
 
 async def test_restore_finishes_what_was_begun(world: FakeWorld) -> None:

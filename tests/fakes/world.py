@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import trio
 from attrs import define, evolve, field
 
+from bbhost.contract.session import EnvironmentChange
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.ids import EnvironmentId, Incarnation
 from bbhost.domain.status import (
@@ -31,7 +32,6 @@ from bbhost.domain.workspace import (
     workspace_path,
 )
 from bbhost.environment.ports import (
-    ChangeKind,
     EntrySink,
     EnvironmentServices,
     OwnedBoundary,
@@ -112,7 +112,7 @@ class FakeWorld:
     history: list[tuple[str, object]] = field(factory=list)
     watches: dict[str, list[FakeWatch]] = field(factory=lambda: defaultdict(list))
     processes: dict[tuple[EnvironmentId, Incarnation], set[str]] = field(factory=dict)
-    posts: list[tuple[EnvironmentId, ChangeKind]] = field(factory=list)
+    posts: list[tuple[EnvironmentId, EnvironmentChange]] = field(factory=list)
     idle_notes: list[EnvironmentId] = field(factory=list)
     status_runs: int = 0
     contents: dict[str, int] = field(factory=dict)

@@ -1,23 +1,11 @@
 """``environment.*`` and ``workspace.*``: from commands to handles."""
 
-from collections.abc import Callable
-from typing import Protocol
-
 from bbhost.contract import commands as c
 from bbhost.contract import results as r
-from bbhost.domain.ids import EnvironmentId
-from bbhost.domain.workspace import TranscriptEntry
+from bbhost.daemon.provisioning_events import Publish, streamed_entries
 from bbhost.environment.supervisor import Supervisor
-
-
-class ProvisioningEvents(Protocol):
-    """Where live transcript entries go (``system/thread-provisioning`` events)."""
-
-    def note_provisioning(
-        self, environment_id: EnvironmentId, initiator: c.Initiator, entry: TranscriptEntry
-    ) -> None:
-        """Emit one entry. Never blocks."""
-        ...
+from bbhost.errors import BbhostError
+from bbhost.reconciler.reconciler import Reconciler
 
 
 class EnvironmentCommands:
@@ -26,27 +14,32 @@ class EnvironmentCommands:
     def __init__(
         self,
         supervisor: Supervisor,
-        welcome: Callable[[EnvironmentId], None],
-        events: ProvisioningEvents,
+        reconciler: Reconciler,
+        publish: Publish,
     ) -> None:
         self._supervisor = supervisor
-        self._welcome = welcome
-        self._events = events
+        self._reconciler = reconciler
+        self._publish = publish
 
     async def provision(self, command: c.EnvironmentProvision) -> r.EnvironmentProvisionResult:
         """``environment.provision``."""
-        self._welcome(command.environment_id)
-        initiator = command.initiator
-
-        def note(entry: TranscriptEntry) -> None:
-            if initiator is not None:
-                self._events.note_provisioning(command.environment_id, initiator, entry)
-
-        made = await self._supervisor.provision(command.environment_id, command.spec, note)
+        self._reconciler.welcome(command.environment_id)
+        # A failure must leave the block as itself, not in the group of a nursery.
+        failure: BbhostError | None = None
+        async with streamed_entries(
+            command.environment_id, command.initiator, self._publish
+        ) as note:
+            try:
+                made = await self._supervisor.provision(command.environment_id, command.spec, note)
+            except BbhostError as error:
+                failure = error
+        if failure is not None:
+            raise failure
         return r.EnvironmentProvisionResult(made.transcript, made.discovered)
 
     async def destroy(self, command: c.EnvironmentDestroy) -> r.EmptyResult:
         """``environment.destroy``."""
+        self._reconciler.dismiss(command.environment_id)
         await self._supervisor.destroy(command.environment_id, command.workspace_context)
         return r.EmptyResult()
 

@@ -6,11 +6,11 @@ simulation in the tests has another one, which can crash.
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
 from typing import Protocol
 
 from attrs import frozen
 
+from bbhost.contract.session import EnvironmentChange
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.ids import EnvironmentId, Incarnation
 from bbhost.domain.status import Diff, DiffTarget
@@ -26,13 +26,6 @@ from bbhost.workspace.status import StatusReading
 
 EntrySink = Callable[[TranscriptEntry], None]
 """Receives each transcript entry as it is written. Never blocks."""
-
-
-class ChangeKind(StrEnum):
-    """What a change notification is about."""
-
-    WORK_STATUS = "work-status-changed"
-    GIT_REFS = "git-refs-changed"
 
 
 class OwnedBoundary(Protocol):
@@ -176,7 +169,7 @@ class EnvironmentServices:
     journal: EnvironmentJournal
     workspaces: Workspaces
     open_boundary: Callable[[EnvironmentId, Incarnation], OwnedBoundary]
-    note_change: Callable[[EnvironmentId, ChangeKind], None]
+    note_change: Callable[[EnvironmentId, EnvironmentChange], None]
     """A change to be posted to the server. Never blocks."""
     note_idle: Callable[[EnvironmentId], None]
     """The environment has no active work any more. Never blocks."""

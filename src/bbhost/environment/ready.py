@@ -4,10 +4,10 @@ import logging
 
 import trio
 
+from bbhost.contract.session import EnvironmentChange
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.ids import EnvironmentId
 from bbhost.environment.ports import (
-    ChangeKind,
     ChangeLike,
     EnvironmentServices,
     OwnedWatch,
@@ -61,8 +61,8 @@ class ReadyWork:
 
     def note_everything_changed(self) -> None:
         """Tell of both kinds of change, as after a branch switch that the server asked for."""
-        self._services.note_change(self._environment_id, ChangeKind.WORK_STATUS)
-        self._services.note_change(self._environment_id, ChangeKind.GIT_REFS)
+        self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
+        self._services.note_change(self._environment_id, EnvironmentChange.GIT_REFS)
 
     async def run(self) -> None:
         """Watch until cancelled. Failures are retried, then given up until somebody asks.
@@ -121,7 +121,7 @@ class ReadyWork:
             previous, self._last_refs = self._last_refs, refs
             refs_differ = previous is not None and previous is not refs and previous != refs
         if refs_differ:
-            self._services.note_change(self._environment_id, ChangeKind.GIT_REFS)
+            self._services.note_change(self._environment_id, EnvironmentChange.GIT_REFS)
         # The cache knows whether the moved refs matter here; where they do not, this costs no git.
         if batch.workspace or batch.unknown or refs_differ:
             await self._compare_status()
@@ -140,11 +140,11 @@ class ReadyWork:
                 extra={"environment": self._environment_id},
             )
             self._last_status = None
-            self._services.note_change(self._environment_id, ChangeKind.WORK_STATUS)
+            self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
             return
         previous, self._last_status = self._last_status, reading.fingerprint
         if previous is not None and previous != reading.fingerprint:
-            self._services.note_change(self._environment_id, ChangeKind.WORK_STATUS)
+            self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
 
     async def _compute_status(self, merge_base_branch: str | None) -> StatusReading:
         return await self._services.workspaces.read_status(self._record.path, merge_base_branch)

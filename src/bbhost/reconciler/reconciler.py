@@ -2,7 +2,6 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 
 import trio
 from attrs import frozen
@@ -40,39 +39,51 @@ class Reconciler:
 
     Args:
         supervisor: whose environments are reconciled.
-        unreported: ids whose destruction the server has not acknowledged yet (inbox and outbox).
     """
 
-    def __init__(
-        self,
-        supervisor: Supervisor,
-        unreported: Callable[[], Awaitable[frozenset[EnvironmentId]]],
-    ) -> None:
+    def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._unreported = unreported
         self._lists = ServerLists()
+        self._unreported: frozenset[EnvironmentId] = frozenset()
+        """Ids that the server destroys or has destroyed since its lists were made."""
         self._tick = Tick()
         self.outcomes: OrderedDict[EnvironmentId, Outcome] = OrderedDict()
         """Latest outcome by environment."""
 
-    def take_lists(self, lists: ServerLists) -> None:
-        """Remember what a session-open said and reconcile soon. Never blocks."""
+    def take_lists(
+        self, lists: ServerLists, unreported: frozenset[EnvironmentId] = frozenset()
+    ) -> None:
+        """Remember what a session-open said and reconcile soon. Never blocks.
+
+        Args:
+            unreported: ids of destroy commands that the server had not been told the result of when
+                it made the lists. It lists them as live without contradicting their tombstones.
+        """
+        self._unreported = unreported
+        self._know(lists)
+        self._tick.set()
+
+    def _know(self, lists: ServerLists) -> None:
         self._lists = lists
         self._supervisor.knowledge = SessionKnowledge(lists.live, lists.retired or frozenset())
-        self._tick.set()
 
     def forget(self, environment_id: EnvironmentId) -> None:
         """The server answered that it does not know this id (404, 410). Never blocks."""
         retired = (self._lists.retired or frozenset()) | {environment_id}
         live = None if self._lists.live is None else self._lists.live - {environment_id}
-        self.take_lists(ServerLists(live, retired))
+        self._know(ServerLists(live, retired))
+        self._tick.set()
 
     def welcome(self, environment_id: EnvironmentId) -> None:
-        """The server has just provisioned this id: what its older lists said no longer holds."""
+        """The server provisions this id: what its older lists said no longer holds."""
         retired = (self._lists.retired or frozenset()) - {environment_id}
         live = None if self._lists.live is None else self._lists.live | {environment_id}
-        self._lists = ServerLists(live, retired)
-        self._supervisor.knowledge = SessionKnowledge(live, retired)
+        self._unreported -= {environment_id}
+        self._know(ServerLists(live, retired))
+
+    def dismiss(self, environment_id: EnvironmentId) -> None:
+        """The server destroys this id: that its older list says "live" no longer lifts anything."""
+        self._unreported |= {environment_id}
 
     def note_idle(self, environment_id: EnvironmentId) -> None:
         """An environment has become idle: one that was kept may be retired now. Never blocks."""
@@ -87,7 +98,7 @@ class Reconciler:
 
     async def reconcile(self) -> list[Outcome]:
         """Compare and apply once."""
-        actions = diff_environments(self._lists, self._actual(), await self._unreported())
+        actions = diff_environments(self._lists, self._actual(), self._unreported)
         outcomes = []
         for action in actions:
             outcome = await self._apply(action)

@@ -9,10 +9,11 @@ import pytest
 import trio
 from attrs import define, field
 
+from bbhost.contract.session import EnvironmentChange
 from bbhost.domain.environment import EnvironmentRecord, EnvironmentState
 from bbhost.domain.ids import EnvironmentId
 from bbhost.domain.workspace import ManagedWorktreeSpec, WorkspaceContext, WorkspaceKind
-from bbhost.environment.ports import ChangeKind, EnvironmentServices
+from bbhost.environment.ports import EnvironmentServices
 from bbhost.environment.supervisor import Supervisor
 from bbhost.environment.workspaces import GitWorkspaces
 from bbhost.journal.journal import Journal, open_journal
@@ -60,7 +61,7 @@ class Host:
     keeper: ProcessKeeper
     supervisor: Supervisor
     workspaces: GitWorkspaces
-    posts: list[tuple[EnvironmentId, ChangeKind]]
+    posts: list[tuple[EnvironmentId, EnvironmentChange]]
     posted: AsyncValue[int] = field(factory=lambda: AsyncValue(0))
 
     def spec(self, environment_id: str, repo: Path) -> ManagedWorktreeSpec:
@@ -92,10 +93,10 @@ class Host:
 async def open_host(data_dir: Path) -> AsyncIterator[Host]:
     """A host without a server."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    posts: list[tuple[EnvironmentId, ChangeKind]] = []
+    posts: list[tuple[EnvironmentId, EnvironmentChange]] = []
     posted = AsyncValue(0)
 
-    def note_change(environment_id: EnvironmentId, kind: ChangeKind) -> None:
+    def note_change(environment_id: EnvironmentId, kind: EnvironmentChange) -> None:
         posts.append((environment_id, kind))
         posted.value = len(posts)
 

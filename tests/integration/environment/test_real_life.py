@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from bbhost.contract.session import EnvironmentChange
 from bbhost.domain.environment import EnvironmentState as S
 from bbhost.domain.ids import EnvironmentId
 from bbhost.domain.status import UncommittedDiff, WorkingTreeState
-from bbhost.environment.ports import ChangeKind
 from bbhost.errors import EnvironmentDestroyedError
 from tests.integration.environment.conftest import Host, git, open_host
 
@@ -39,7 +39,7 @@ async def test_the_whole_life(host: Host, repo: Path) -> None:
     (path / "d0" / "f0.txt").write_text("changed\n")
     (path / "new.txt").write_text("new\n")
     await host.wait_posts(1)
-    assert host.posts[0] == (ONE, ChangeKind.WORK_STATUS)
+    assert host.posts[0] == (ONE, EnvironmentChange.WORK_STATUS)
     handle = await host.supervisor.enter(ONE, host.context(ONE, repo))
     status = await handle.status("main")
     assert status.working_tree.state is WorkingTreeState.DIRTY
@@ -96,7 +96,7 @@ async def test_one_commit_among_siblings_costs_each_of_them_nothing(
     path = Path(host.spec(ids[0], repo).target_path)
     (path / "d0" / "f0.txt").write_text("committed\n")
     git("commit", "-qam", "one", cwd=path)
-    refs = {(environment_id, ChangeKind.GIT_REFS) for environment_id in ids}
+    refs = {(environment_id, EnvironmentChange.GIT_REFS) for environment_id in ids}
     with trio.fail_after(10):
         await host.posted.wait_value(lambda _count: refs <= set(host.posts[posts:]))
     assert host.tools.git.statistics().total - before <= 5
@@ -113,7 +113,7 @@ async def test_after_a_restart_environments_are_watched_before_anybody_asks(
         await host.certain(ONE)
         Path(made.discovered.path, "d0", "f0.txt").write_text("after the restart\n")
         await host.wait_posts(1)
-        assert host.posts[0] == (ONE, ChangeKind.WORK_STATUS)
+        assert host.posts[0] == (ONE, EnvironmentChange.WORK_STATUS)
 
 
 async def test_edits_to_untracked_files_and_with_equal_line_counts_are_told(

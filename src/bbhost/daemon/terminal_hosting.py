@@ -1,0 +1,171 @@
+"""Terminals of the server's messages, each hosted by the ready state of its environment."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import trio
+from attrs import define, field
+
+from bbhost.contract.messages import (
+    TerminalAttach,
+    TerminalClose,
+    TerminalCloseReason,
+    TerminalError,
+    TerminalInput,
+    TerminalOpen,
+    TerminalResize,
+)
+from bbhost.domain.ids import EnvironmentId
+from bbhost.environment.handle import ReadyHandle
+from bbhost.environment.stay import ReadyStay
+from bbhost.environment.supervisor import Supervisor
+from bbhost.errors import BbhostError
+from bbhost.session.hooks import TerminalMessage
+from bbhost.terminals.directory import OPEN_FAILED, TerminalDirectory, terminal_error
+from bbhost.terminals.registry import TerminalPlace, Terminals, open_terminals
+from bbhost.terminals.shell import ShellSettings
+
+log = logging.getLogger(__name__)
+
+OPENING_LIMIT = 64
+"""Terminals that wait for their environment at a time; further ones are refused."""
+
+
+@define(eq=False)
+class _Hosted:
+    """The terminals of one stay."""
+
+    stay: ReadyStay
+    started: trio.Event = field(factory=trio.Event)
+    terminals: Terminals | None = None
+
+
+class TerminalHosting:
+    """Opens terminals inside environments and routes messages to them. One per daemon."""
+
+    def __init__(
+        self, supervisor: Supervisor, directory: TerminalDirectory, settings: ShellSettings
+    ) -> None:
+        self._supervisor = supervisor
+        self.directory = directory
+        self._settings = settings
+        self._hosted: dict[EnvironmentId, _Hosted] = {}
+        self._requests: trio.Nursery | None = None
+        self._opening = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the requests that wait for an environment or for a replay. Never returns."""
+        async with trio.open_nursery() as requests:
+            self._requests = requests
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._requests = None
+
+    def handle(self, message: TerminalMessage) -> None:
+        """Take one message, in order. Never blocks."""
+        match message:
+            case TerminalInput():
+                self.directory.input_nowait(message)
+            case TerminalResize():
+                self.directory.resize(message)
+            case TerminalClose():
+                self.directory.close(message)
+            case TerminalAttach():
+                self._start(self.directory.attach, message)
+            case TerminalOpen():
+                self._start(self._open, message)
+
+    def _start(self, fn: Callable[..., object], message: TerminalMessage) -> None:
+        if self._requests is not None:
+            self._requests.start_soon(fn, message)  # type: ignore[arg-type] # async callables
+
+    async def _open(self, message: TerminalOpen) -> None:
+        if self._opening >= OPENING_LIMIT:
+            await self._refuse(message, "Too many terminals are being opened; try again")
+            return
+        self._opening += 1
+        try:
+            handle = await self._supervisor.enter(
+                message.environment_id, message.workspace_context
+            )
+            terminals = await self._terminals_of(handle)
+            terminals.open_nowait(message)
+        except BbhostError as error:
+            await self._refuse(message, f"{error.message} ({error.code})")
+        finally:
+            self._opening -= 1
+
+    async def _refuse(self, message: TerminalOpen, text: str) -> None:
+        answer: TerminalError = terminal_error(message, OPEN_FAILED, text)
+        await self.directory.sink.send(answer)
+
+    async def _terminals_of(self, handle: ReadyHandle) -> Terminals:
+        hosted = self._hosted.get(handle.environment_id)
+        if hosted is None or hosted.stay is not handle.stay:
+            hosted = self._hosted[handle.environment_id] = _Hosted(handle.stay)
+            handle.stay.host(self._host, handle, hosted)
+        await hosted.started.wait()
+        if hosted.terminals is None:
+            handle.stay.refuse_if_closing()
+            raise BbhostError("The environment was left meanwhile")
+        return hosted.terminals
+
+    async def _host(self, handle: ReadyHandle, hosted: _Hosted) -> None:
+        """Hold the terminals of one stay; leaving it closes them with the right reason."""
+        place = TerminalPlace(handle.path, handle.boundary, self._settings)  # type: ignore[arg-type] # a Boundary in the daemon
+        try:
+            with _busy_while_open(handle.stay) as on_change:
+                async with open_terminals(self.directory, place, on_change) as terminals:
+                    on_change.watch(terminals)
+                    hosted.terminals = terminals
+                    hosted.started.set()
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        if handle.stay.is_closing:
+                            terminals.leave_reason = TerminalCloseReason.ENVIRONMENT_DESTROYED
+        finally:
+            hosted.terminals = None
+            hosted.started.set()
+            if self._hosted.get(handle.environment_id) is hosted:
+                del self._hosted[handle.environment_id]
+
+
+class _BusyWhileOpen:
+    """Keeps an environment from being idle while it has an open terminal."""
+
+    def __init__(self, stay: ReadyStay) -> None:
+        self._stay = stay
+        self._terminals: Terminals | None = None
+        self._activity = ExitStack()
+        self._busy = False
+
+    def watch(self, terminals: Terminals) -> None:
+        """These are the terminals that count."""
+        self._terminals = terminals
+
+    def __call__(self) -> None:
+        """The number of open terminals has changed."""
+        count = self._terminals.open_count if self._terminals is not None else 0
+        if count and not self._busy and not self._stay.is_closing:
+            self._activity.enter_context(self._stay.activity("terminal"))
+            self._busy = True
+        elif not count and self._busy:
+            self._busy = False
+            self._activity.close()
+
+    def close(self) -> None:
+        """No terminal is left."""
+        self._activity.close()
+
+
+@contextmanager
+def _busy_while_open(stay: ReadyStay) -> Iterator[_BusyWhileOpen]:
+    busy = _BusyWhileOpen(stay)
+    try:
+        yield busy
+    finally:
+        busy.close()
