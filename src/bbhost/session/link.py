@@ -1,0 +1,270 @@
+"""One socket to the server: opened, kept alive, read, written, closed. The only use of trio_websocket.
+
+The library stops reading, and so stops answering pings, while nobody takes its messages. Hence one
+pump task that only decodes and hands over; whoever receives must return at once.
+
+Liveness is counted in heartbeats without an answered ping, not in seconds: after the machine was
+suspended a single late beat proves nothing, and silence of a busy network is not yet death. A pump
+that is stuck cannot see the answers, so the same count notices it.
+"""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from logging import getLogger
+
+import trio
+from attrs import frozen
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    WebSocketConnection,
+    open_websocket_url,
+)
+
+from bbhost.contract.messages import (
+    DaemonMessage,
+    Heartbeat,
+    ServerMessage,
+    SessionClose,
+    encode_message,
+    parse_server_message,
+)
+from bbhost.contract.version import SUBPROTOCOL
+from bbhost.errors import WireError
+from bbhost.lifecycle.session import EndCause
+from bbhost.session.errors import LinkClosedError, ServerRefusedError, ServerUnreachableError
+
+log = getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+"""Wait for the socket to open."""
+CLOSE_SECONDS = 2.0
+"""Wait for the last message, and then again for the other side to agree that it is over."""
+MESSAGE_BYTES_LIMIT = 1024 * 1024
+"""Largest message taken from the server. Beyond it the socket is closed (1009) and opened anew."""
+INVALID_LIMIT = 20
+"""Messages of one socket that may be wrong and are ignored; one more closes the socket."""
+
+_CAUSES = {
+    "expired": EndCause.EXPIRED,
+    "replaced": EndCause.REPLACED,
+    "daemon-disconnect": EndCause.DISMISSED,
+    "inactive-session": EndCause.INACTIVE,
+}
+"""What a ``session-close`` message, or the reason in a closing frame, means."""
+
+
+@frozen
+class LinkOptions:
+    """How to open a link and how to keep it alive."""
+
+    url: str
+    """``ws`` or ``wss`` address with its query."""
+    host_key: str
+    tls: ssl.SSLContext | None
+    heartbeat_seconds: float
+    lease_seconds: float
+    """Without any answered ping for about this long, the link is given up."""
+
+    @property
+    def silent_beats(self) -> int:
+        """Heartbeats without an answered ping after which the link is given up."""
+        return max(2, round(self.lease_seconds / self.heartbeat_seconds))
+
+
+@frozen
+class LinkEnd:
+    """Why a link ended."""
+
+    cause: EndCause
+    detail: str
+    """For the log."""
+
+
+class Link:
+    """An open socket. Given to the body of :func:`use_link`."""
+
+    def __init__(self, socket: WebSocketConnection, options: LinkOptions) -> None:
+        self._socket = socket
+        self._options = options
+        # No buffer: whoever sends waits until the writer takes the message. That is the flow
+        # control of terminals, and the only copy of a message is its sender's.
+        self._outgoing, self._to_write = trio.open_memory_channel[str](0)
+        self._ended = trio.Event()
+        self._end: LinkEnd | None = None
+        self._beats_in_silence = 0
+        self._invalid = 0
+
+    async def send(self, message: DaemonMessage) -> None:
+        """Send ``message`` after those of earlier callers; waits while the socket is congested.
+
+        Cancellation: the message goes out whole or not at all.
+
+        Raises:
+            LinkClosedError: the link has ended, or is being closed.
+        """
+        await self.send_text(encode_message(message))
+
+    async def send_text(self, text: str) -> None:
+        """Send a message that is encoded already; see :meth:`send`."""
+        try:
+            await self._outgoing.send(text)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise LinkClosedError("the socket to the server is closed") from None
+
+    def end(self, cause: EndCause, detail: str) -> None:
+        """Give the link up now. The first cause stays."""
+        if self._end is None:
+            self._end = LinkEnd(cause, detail)
+        self._ended.set()
+
+    async def close(self) -> None:
+        """Finish the message that is being written, then end the link. Takes at most CLOSE_SECONDS."""
+        self._outgoing.close()
+        with trio.move_on_after(CLOSE_SECONDS):
+            await self._ended.wait()
+        self.end(EndCause.STOPPED, "closed by this daemon")
+
+    # --- the tasks of a link ----------------------------------------------------------------
+
+    async def _run(
+        self,
+        on_message: Callable[[ServerMessage], None],
+        body: Callable[["Link"], Awaitable[None]],
+    ) -> LinkEnd:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._pump, on_message)
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._ping)
+                nursery.start_soon(self._beat)
+                nursery.start_soon(self._run_body, body)
+                await self._ended.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._outgoing.close()
+            self._to_write.close()
+        assert self._end is not None
+        return self._end
+
+    async def _run_body(self, body: Callable[["Link"], Awaitable[None]]) -> None:
+        await body(self)
+        await self.close()
+
+    async def _pump(self, on_message: Callable[[ServerMessage], None]) -> None:
+        while True:
+            try:
+                data = await self._socket.get_message()
+            except ConnectionClosed as closed:
+                self.end(*_cause_of(closed))
+                return
+            self._take(data, on_message)
+
+    def _take(self, data: str | bytes, on_message: Callable[[ServerMessage], None]) -> None:
+        try:
+            message = parse_server_message(data)
+        except WireError as error:
+            self._ignore(error)
+            return
+        if isinstance(message, SessionClose):
+            cause = _CAUSES.get(message.reason, EndCause.CLOSED)
+            self.end(cause, f"the server closed the session: {message.reason}")
+            return
+        on_message(message)
+
+    def _ignore(self, error: WireError) -> None:
+        """A message of a newer server, or a wrong one, is dropped; a flood of them ends the link."""
+        self._invalid += 1
+        if self._invalid > INVALID_LIMIT:
+            self.end(EndCause.INVALID_MESSAGE, f"too many invalid messages, the last: {error}")
+        else:
+            log.warning("ignored a message of the server: %s", error)
+
+    async def _write(self) -> None:
+        try:
+            async for text in self._to_write:
+                await self._socket.send_message(text)
+        except ConnectionClosed as closed:
+            self.end(*_cause_of(closed))
+            return
+        self.end(EndCause.STOPPED, "closed by this daemon")
+
+    async def _ping(self) -> None:
+        try:
+            while True:
+                await self._socket.ping()
+                self._beats_in_silence = 0
+                await trio.sleep(self._options.heartbeat_seconds)
+        except ConnectionClosed:
+            return  # the pump says why
+
+    async def _beat(self) -> None:
+        heartbeat = encode_message(Heartbeat())
+        while True:
+            await trio.sleep(self._options.heartbeat_seconds)
+            self._beats_in_silence += 1
+            if self._beats_in_silence > self._options.silent_beats:
+                self.end(EndCause.SILENT, "the server did not answer pings")
+                return
+            try:
+                self._outgoing.send_nowait(heartbeat)
+            except trio.WouldBlock:
+                continue  # another message is being written, and renews the lease as well
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+
+
+async def use_link(
+    options: LinkOptions,
+    on_message: Callable[[ServerMessage], None],
+    body: Callable[[Link], Awaitable[None]],
+) -> LinkEnd:
+    """Open a link, run ``body`` beside it, and say why it ended.
+
+    When the link ends, ``body`` is cancelled; when ``body`` returns, the link is closed in good
+    order.
+
+    Args:
+        options: where and how.
+        on_message: called with each message of the server, except ``session-close``, in order; it
+            must return at once.
+        body: what to do while the link is open.
+
+    Raises:
+        ServerRefusedError: the server refused the handshake.
+        ServerUnreachableError: the socket could not be opened in time.
+        ExceptionGroup: what ``body`` or ``on_message`` raised.
+
+    Cancellation: the socket is closed within ``CLOSE_SECONDS``.
+    """
+    end: LinkEnd | None = None
+    try:
+        async with open_websocket_url(
+            options.url,
+            ssl_context=options.tls,
+            subprotocols=[SUBPROTOCOL],
+            extra_headers=[(b"Authorization", f"Bearer {options.host_key}".encode())],
+            max_message_size=MESSAGE_BYTES_LIMIT,
+            connect_timeout=CONNECT_SECONDS,
+            disconnect_timeout=CLOSE_SECONDS,
+        ) as socket:
+            link = Link(socket, options)
+            end = await link._run(on_message, body)
+    except ConnectionRejected as error:
+        raise ServerRefusedError(
+            error.status_code, "", "the socket was refused", retryable=True
+        ) from error
+    except HandshakeError as error:
+        if end is None:  # else the server merely did not agree to the closing in time
+            cause = error.__cause__ or error
+            raise ServerUnreachableError(f"the socket could not be opened: {cause!r}") from error
+    return end
+
+
+def _cause_of(closed: ConnectionClosed) -> tuple[EndCause, str]:
+    reason = closed.reason
+    if reason is None:
+        return EndCause.CLOSED, "the connection was lost"
+    cause = _CAUSES.get(reason.reason or "", EndCause.CLOSED)
+    return cause, f"the socket was closed: {reason.code} {reason.reason or reason.name}"
