@@ -1,0 +1,127 @@
+"""Branches are read once for each repository, and never kept longer than they are true."""
+
+from pathlib import Path
+
+import trio
+
+from bbhost.workspace.git import Git
+from bbhost.workspace.refs import RefsCache, RefsSnapshot, parse_refs
+from bbhost.workspace.repository import Repository, discover_repository
+from tests.integration.workspace.scratch import git_text, run_git
+
+
+def repository_at(path: Path) -> Repository:
+    found = discover_repository(path)
+    assert found is not None
+    return found
+
+
+def reads(git: Git) -> int:
+    return git.statistics().processes.get("for-each-ref", 0)
+
+
+async def test_heads_remotes_and_default_branch(repo: Path, tmp_path: Path):
+    """Symbolic refs are no remote branches; origin's head is the default branch."""
+    run_git(repo, "branch", "-m", "main", "trunk")
+    run_git(repo, "branch", "main")
+    run_git(tmp_path, "clone", "-q", str(repo), "clone")
+    git = Git()
+    snapshot = await RefsCache(git).refs(repository_at(tmp_path / "clone"))
+    head = git_text(repo, "rev-parse", "HEAD")
+    assert dict(snapshot.heads) == {"trunk": head}
+    assert dict(snapshot.remotes) == {"origin/main": head, "origin/trunk": head}
+    assert (snapshot.origin_head, snapshot.default_branch) == ("trunk", "trunk")
+
+
+async def test_origin_head_that_names_a_branch_that_is_gone(repo: Path, tmp_path: Path):
+    """It still names the default branch, as ``git symbolic-ref`` would say."""
+    run_git(tmp_path, "clone", "-q", str(repo), "clone")
+    clone = tmp_path / "clone"
+    run_git(clone, "update-ref", "-d", "refs/remotes/origin/main")
+    snapshot = await RefsCache(Git()).refs(repository_at(clone))
+    assert snapshot.origin_head == "main"
+    assert dict(snapshot.remotes) == {}
+
+
+def test_default_branch_without_origin():
+    """main, then master, then the first one, then none."""
+
+    def default(*names: str) -> str | None:
+        return RefsSnapshot(dict.fromkeys(names, "0"), {}, None).default_branch
+
+    assert default("a", "main", "master") == "main"
+    assert default("a", "master") == "master"
+    assert default("b", "c") == "b"
+    assert default() is None
+
+
+def test_names_that_are_not_utf8_fit_into_json():
+    """Their bytes are kept as escapes."""
+    snapshot = parse_refs(b"1234 refs/heads/caf\xe9 \n1234 refs/heads/u\xc2\x85x \n")
+    assert list(snapshot.heads) == ["caf\\xe9", "u\x85x"]
+
+
+async def test_kept_only_while_watched(repo: Path):
+    """Without a watcher each question reads; with one, only the first and those after a change."""
+    git = Git()
+    cache = RefsCache(git)
+    repository = repository_at(repo)
+    for _ in range(2):
+        await cache.refs(repository)
+    assert reads(git) == 2
+    cache.trust(repository.common_dir)
+    cache.trust(repository.common_dir)
+    for _ in range(3):
+        await cache.refs(repository)
+    assert reads(git) == 3
+    run_git(repo, "branch", "new")
+    cache.invalidate(repository.common_dir)
+    assert "new" in (await cache.refs(repository)).heads
+    assert reads(git) == 4
+    cache.distrust(repository.common_dir)
+    await cache.refs(repository)
+    assert reads(git) == 4
+    cache.distrust(repository.common_dir)
+    await cache.refs(repository)
+    assert reads(git) == 5
+
+
+async def test_worktrees_share_one_reading(repo: Path, tmp_path: Path):
+    """All work trees of a repository that ask at once are answered by one process."""
+    places = [repository_at(repo)]
+    for number in range(5):
+        run_git(repo, "worktree", "add", "-q", str(tmp_path / f"tree{number}"))
+        places.append(repository_at(tmp_path / f"tree{number}"))
+    git = Git()
+    cache = RefsCache(git)
+    cache.trust(places[0].common_dir)
+    async with trio.open_nursery() as nursery:
+        for place in places:
+            nursery.start_soon(cache.refs, place)
+    assert reads(git) == 1
+
+
+async def test_a_change_during_a_reading_is_not_missed(repo: Path):
+    """A reading that began before a change answers nobody who asks after it, and is not kept."""
+    git = Git(processes_at_once=1)
+    cache = RefsCache(git)
+    repository = repository_at(repo)
+    cache.trust(repository.common_dir)
+    await git.scan(repo)
+    answers: list[RefsSnapshot] = []
+
+    async def ask() -> None:
+        answers.append(await cache.refs(repository))
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            while reads(git) == 0:
+                await trio.lowlevel.checkpoint()
+            run_git(repo, "branch", "new")
+            cache.invalidate(repository.common_dir)
+            nursery.start_soon(ask)
+    assert reads(git) == 2
+    assert "new" in answers[-1].heads
+    assert "new" in (await cache.refs(repository)).heads
+    assert reads(git) == 2
