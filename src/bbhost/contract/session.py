@@ -63,31 +63,7 @@ class OkResponse:
     ok: Literal[True]
 
 
-# --- joining and enrolling (1) --------------------------------------------------------------
-
-
-@frozen
-class JoinRequest:
-    """A person asks for a key with which a host can enrol."""
-
-    STRICT: ClassVar[bool] = True
-    host_id: str | None = absent()
-    host_type: HostType | None = absent()
-    join_mode: Literal["local"] | None = absent()
-
-    def __attrs_post_init__(self) -> None:
-        require(self.join_mode is None or self.host_type is not None, "joinMode requires hostType")
-
-
-@frozen
-class JoinResponse:
-    """The key, and the command that uses it."""
-
-    expires_at: int
-    """Milliseconds since the epoch."""
-    host_id: HostId
-    join_code: str
-    join_command: str
+# --- enrolling (1) --------------------------------------------------------------------------
 
 
 @frozen

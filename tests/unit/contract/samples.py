@@ -542,17 +542,6 @@ def _written_http() -> list[Sample]:
         "trackedThreadTargets": [{"environmentId": "e", "threadId": "t"}],
     }
     return [
-        Sample("request join", session.JoinRequest, {}),
-        Sample(
-            "request join",
-            session.JoinRequest,
-            {"hostId": "h", "hostType": "persistent", "joinMode": "local"},
-        ),
-        Sample(
-            "response join",
-            session.JoinResponse,
-            {"expiresAt": 1, "hostId": "h", "joinCode": "bbde_x", "joinCommand": "npx"},
-        ),
         Sample("response /internal/session/open", session.SessionOpenResponse, opened),
         Sample(
             "response /internal/session/open",

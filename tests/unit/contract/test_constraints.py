@@ -212,7 +212,6 @@ DISAGREEING = [
             "includeDirectories": False,
         },
     ),
-    (session.JoinRequest, {"joinMode": "local"}),
     (
         session.AppDataChange,
         {
