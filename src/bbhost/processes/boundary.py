@@ -73,7 +73,8 @@ class Boundary:
         """Start ``argv`` in this boundary, as leader of its own session.
 
         Args:
-            env: complete environment, to which the marker is added; ``child_environ()`` where omitted.
+            env: complete environment, to which the marker is added; ``child_environ()`` where
+                omitted.
             pty: slave side of a pseudo-terminal: becomes stdin, stdout, stderr and the controlling
                 terminal. It stays the caller's to close.
 
@@ -124,9 +125,11 @@ class Boundary:
 
         Args:
             grace_seconds: between TERM and KILL.
-            workspace: where given, others' processes with their working directory inside are reported.
+            workspace: where given, others' processes with their working directory inside are
+                reported.
 
-        Takes at most ``grace_seconds`` + ``ending.KILL_SECONDS``. May be called again, for survivors.
+        Takes at most ``grace_seconds`` + ``ending.KILL_SECONDS``. May be called again, for
+        survivors.
         Cancellation: safe at any point; members may be left, and the boundary stays closed.
         """
         self._closed = True

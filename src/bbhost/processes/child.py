@@ -88,7 +88,8 @@ async def run_child(
             dropped, and the result is flagged ``truncated``.
         on_output: called with each piece of stdout as it arrives, in the event loop: be brief.
         merge_stderr: stderr goes where stdout goes, in order.
-        boundary: where it runs. Without one, whatever its group still holds after its exit is killed.
+        boundary: where it runs. Without one, whatever its group still holds after its exit is
+            killed.
         grace_seconds: between TERM and KILL when cancelled.
 
     Raises:
@@ -142,8 +143,8 @@ async def run_child(
 async def end_group(child: Child, grace_seconds: float = GRACE_SECONDS) -> None:
     """End a child and its process group, and reap the child.
 
-    TERM (and CONT, for a stopped process cannot act on TERM), KILL after ``grace_seconds``, and a KILL of the
-    group once the leader has gone, while its zombie still holds the group id.
+    TERM (and CONT, for a stopped process cannot act on TERM), KILL after ``grace_seconds``, and a
+    KILL of the group once the leader has gone, while its zombie still holds the group id.
 
     Cancellation: not delivered; takes at most ``grace_seconds`` + ``REAP_SECONDS``.
     """

@@ -1,8 +1,9 @@
 """Ending a set of processes that goes on changing while it is being ended.
 
-TERM to all (with CONT, so that the stopped ones can act on it, and HUP to those on a terminal, since
-interactive shells ignore TERM), a grace, then KILL, round after round, until a whole round has found
-nobody and seen nobody die. One look is never enough: what was forked during it is not in it.
+TERM to all (with CONT, so that the stopped ones can act on it, and HUP to those on a terminal,
+since interactive shells ignore TERM), a grace, then KILL, round after round, until a whole round
+has found nobody and seen nobody die. One look is never enough: what was forked during it is not in
+it.
 """
 
 import signal
@@ -49,8 +50,8 @@ class Ending:
     async def run(self, grace_seconds: float) -> None:
         """End all members; afterwards ``alive`` holds the survivors.
 
-        Takes at most ``grace_seconds`` + ``KILL_SECONDS``. Cancellation: safe at any point, members may be
-        left; running again goes on.
+        Takes at most ``grace_seconds`` + ``KILL_SECONDS``. Cancellation: safe at any point,
+        members may be left; running again goes on.
         """
         with trio.move_on_after(grace_seconds):
             if await self._terminate():

@@ -1,8 +1,8 @@
 """Waiting for a child to exit without reaping it.
 
-The zombie is left in place on purpose: as long as it is there, its pid (which is also the id of its
-session and process group) cannot be given to another process, so the group can still be signalled
-without any doubt about whose it is. The owner reaps afterwards.
+The zombie is left in place on purpose: as long as it is there, its pid (which is also the id of
+its session and process group) cannot be given to another process, so the group can still be
+signalled without any doubt about whose it is. The owner reaps afterwards.
 """
 
 import os

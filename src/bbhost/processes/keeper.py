@@ -34,9 +34,11 @@ class ProcessKeeper:
     """Makes boundaries, reaps orphans and sweeps up after a killed daemon. One per daemon.
 
     Args:
-        data_dir: names the daemon in the marker: processes of another data directory are never touched.
+        data_dir: names the daemon in the marker: processes of another data directory are never
+            touched.
         use_cgroup: False: no leaves even where the tree is delegated.
-        on_started: called in the event loop with each process started in a boundary, for the journal.
+        on_started: called in the event loop with each process started in a boundary, for the
+            journal.
     """
 
     def __init__(
@@ -105,8 +107,9 @@ class ProcessKeeper:
     async def sweep(self, records: Iterable[ProcessRecord] = ()) -> SweepReport:
         """End what an earlier run of this daemon left behind; nothing else.
 
-        Call it at start, before boundaries are opened. Found by the journal's records (this boot only, same pid and
-        start time), by tag and marker of this data directory, and by leaves of its name.
+        Call it at start, before boundaries are opened. Found by the journal's records (this boot
+        only, same pid and start time), by tag and marker of this data directory, and by leaves of
+        its name.
 
         Cancellation: safe at any point; what is left is found by the next sweep.
         """

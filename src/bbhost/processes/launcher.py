@@ -3,8 +3,8 @@
 Two things: joining a cgroup leaf (the child must be in it before it can fork, or what it forked
 stays outside) and taking a controlling terminal (only the session leader itself can). ``Popen``
 offers neither, and a ``preexec_fn`` runs Python after a fork of a program with threads, which may
-deadlock and costs a copy of the daemon's page tables (2 to 6 ms). A five-line ``/bin/sh`` that then
-executes the program in its own place, with the same pid, costs 0.6 ms and cannot deadlock.
+deadlock and costs a copy of the daemon's page tables (2 to 6 ms). A five-line ``/bin/sh`` that
+then executes the program in its own place, with the same pid, costs 0.6 ms and cannot deadlock.
 
 The shell gets fixed text; program, arguments and paths are its parameters and are never parsed.
 """
@@ -39,7 +39,8 @@ def through_launcher(
         terminal: path under which the child opens the terminal that is to control its session.
 
     Raises:
-        OSError: the program does not exist or may not be executed, as ``execve`` would have said it.
+        OSError: the program does not exist or may not be executed, as ``execve`` would have said
+        it.
     """
     program = find_program(argv[0], cwd=cwd, env=env)
     script, parameters = "", []

@@ -1,14 +1,16 @@
 """Which boundary a process belongs to: the evidence, and the walk that gathers it.
 
 The daemon is the subreaper of everything it started (``subreaper.py``), so every candidate is a
-descendant of the daemon, and a stranger never is. What is left to decide is *which boundary*. While
-the chain of parents up to a child that the daemon started is whole, it answers. When a link dies,
-what hung below it becomes a child of the daemon itself, and one of these has to speak, in this order:
+descendant of the daemon, and a stranger never is. What is left to decide is *which boundary*.
+While the chain of parents up to a child that the daemon started is whole, it answers. When a link
+dies, what hung below it becomes a child of the daemon itself, and one of these has to speak, in
+this order:
 
 1. *started*: the daemon started it: it is in the table of children.
 2. *recorded*: an earlier walk or the reaper's pass found whose it is, by (pid, start time).
-3. *tag*: the resource limit it inherited (``lineage_tag.py``). Survives setsid, double forks, ``env -i`` and an
-   overwritten environment block; only a program that sets RLIMIT_RTTIME itself loses it.
+3. *tag*: the resource limit it inherited (``lineage_tag.py``). Survives setsid, double forks,
+   ``env -i`` and an overwritten environment block; only a program that sets RLIMIT_RTTIME itself
+   loses it.
 4. *marker*: the variable in the environment it was executed with.
 5. *session*: it is in a session whose leader this boundary started, and no child of the daemon was
    started under that number since. Needed only where tag and marker are both gone.
@@ -16,16 +18,17 @@ what hung below it becomes a child of the daemon itself, and one of these has to
 Everything below a process that belongs to a boundary belongs to it too.
 
 Considered instead: a keeper process per boundary which is itself a subreaper, so that the parent
-chain stays whole. Exact as long as the keeper lives, but the children are then not the daemon's own:
-spawning, exit codes and terminals have to be relayed, a Python keeper costs 8 MiB and 20 ms for each
-boundary that starts anything, and an agent that kills its parent undoes it. The inherited limit
-gives the same answer for nothing.
+chain stays whole. Exact as long as the keeper lives, but the children are then not the daemon's
+own: spawning, exit codes and terminals have to be relayed, the smallest Python keeper costs 9 MiB
+resident (3 MiB its own) and 17 ms for each boundary that starts anything (measured), and an agent
+that kills its parent undoes it. The inherited limit gives the same answer for 9 microseconds a
+start.
 
 What this cannot know: the boundary of a process that was orphaned between two passes, left its
-session, was executed with another environment *and* set its own RLIMIT_RTTIME. It is still below the
-daemon, is counted as ``unattributed``, and is left alone while boundaries live. Nor does it see what was
-started on request by somebody outside: a container engine, ``systemd-run``, ``at``; those processes
-descend from others and carry none of the evidence.
+session, was executed with another environment *and* set its own RLIMIT_RTTIME. It is still below
+the daemon, is counted as ``unattributed``, and is left alone while boundaries live. Nor does it
+see what was started on request by somebody outside: a container engine, ``systemd-run``, ``at``;
+those processes descend from others and carry none of the evidence.
 """
 
 import os
@@ -54,6 +57,8 @@ class Lineage:
     _markers: dict[Marker, int] = field(factory=dict)
     _sessions: dict[int, int] = field(factory=dict)
     _recorded: dict[ProcessIdentity, int] = field(factory=dict)
+    _adopted: dict[int, int] = field(factory=dict)
+    """Owners of adopted children by pid. Only the daemon reaps these, so the pid stays theirs till then."""
     _leaves: dict[int, Leaf] = field(factory=dict)
     _corpses: set[ProcessIdentity] = field(factory=set)
     """Children of the daemon seen dead and not reaped yet by whoever waits for them."""
@@ -79,6 +84,7 @@ class Lineage:
         self._markers = {key: owner for key, owner in self._markers.items() if owner != tag}
         self._sessions = {key: owner for key, owner in self._sessions.items() if owner != tag}
         self._recorded = {key: owner for key, owner in self._recorded.items() if owner != tag}
+        self._adopted = {key: owner for key, owner in self._adopted.items() if owner != tag}
 
     def is_live(self, tag: int) -> bool:
         """Whether the tag is that of a boundary of this run."""
@@ -121,6 +127,7 @@ class Lineage:
         recorded: dict[ProcessIdentity, int] = {}
         unattributed = 0
         self._corpses.clear()
+        self._adopted.clear()
         for pid in self.table.child_lists()(os.getpid()):
             stat = None if pid in started_children else self.table.read_stat(pid)
             if stat is None:
@@ -141,10 +148,18 @@ class Lineage:
         child = started_children.get(stat.pid)
         if child is not None:
             return child.tag
-        recorded = self._recorded.get(stat.identity)
-        if recorded is not None:
-            return recorded
-        return self.owner_by_attributes(stat)
+        owner = self._recorded.get(stat.identity)
+        if owner is None:
+            owner = self.owner_by_attributes(stat)
+        if owner is not None:
+            self._adopted[stat.pid] = owner
+        return owner
+
+    def is_anothers(self, pid: int, tag: int) -> bool:
+        """Whether a child of the daemon is known, without reading anything, to be of another boundary."""
+        child = started_children.get(pid)
+        owner = self._adopted.get(pid) if child is None else child.tag
+        return owner is not None and owner != tag
 
     def owner_by_attributes(self, stat: ProcessStat) -> int | None:
         """Return the owner by what the process itself carries."""
@@ -154,8 +169,8 @@ class Lineage:
         for marker in parse_markers(self.table.variable_of(stat.pid, MARKER_VARIABLE)):
             if marker in self._markers:
                 return self._markers[marker]
-        # A session number alone proves nothing about a process that is not below the daemon: it may have
-        # been reused, unless the leader's corpse still holds it.
+        # A session number alone proves nothing about a process that is not below the daemon: it
+        # may have been reused, unless the leader's corpse still holds it.
         below_us = stat.ppid == os.getpid() or stat.sid in started_children
         if tag == UNBOUNDED or not below_us:
             return None
@@ -169,12 +184,13 @@ class Lineage:
             pid, _status = os.waitpid(stat.pid, os.WNOHANG)
         except ChildProcessError:
             return False
+        self._adopted.pop(stat.pid, None)
         self.reaped += pid != 0
         return pid != 0
 
     def _may_reap(self, stat: ProcessStat) -> bool:
-        # A child that some library started behind our back must keep its exit code. It carries no tag of a
-        # child of ours, at most the one the daemon itself was started with.
+        # A child that some library started behind our back must keep its exit code. It carries no
+        # tag of a child of ours, at most the one the daemon itself was started with.
         if self._tags_available:
             tag = self.table.tag_of(stat.pid)
             return is_tag(tag) and tag != self._own_tag
@@ -190,9 +206,9 @@ class Walk:
     """One round over the members of a boundary.
 
     Yields each living member once, parents before their children, having already read the list of
-    its children: the one who iterates may kill it at once. ``is_settled`` tells afterwards whether nothing
-    can have slipped past. It can when a member was seen to have died: what it forked last is
-    re-parented to the daemon after the daemon's list of children was read.
+    its children: the one who iterates may kill it at once. ``is_settled`` tells afterwards whether
+    nothing can have slipped past. It can when a member was seen to have died: what it forked last
+    is re-parented to the daemon after the daemon's list of children was read.
     """
 
     def __init__(self, lineage: Lineage, tag: int) -> None:
@@ -206,7 +222,10 @@ class Walk:
         me = os.getpid()
         # The leaf first: what escapes from it later is among the daemon's children afterwards.
         inside = lineage.leaf_pids(self._tag)
-        roots = [*inside, *children(me)]
+        # With hundreds of boundaries nearly all of the daemon's children are others': not even
+        # looked at.
+        mine = (pid for pid in children(me) if not lineage.is_anothers(pid, self._tag))
+        roots = [*inside, *mine]
         if not lineage.is_subreaper:
             # Orphans have gone to init: whoever carries our mark is looked for everywhere.
             roots = [*roots, *(pid for pid in lineage.table.all_pids() if pid != me)]
@@ -245,6 +264,7 @@ class Walk:
             yield stat
             for pid in below:
                 child = lineage.table.read_stat(pid)
-                # A number that now belongs elsewhere: gone, reused, or already re-parented to the daemon.
+                # A number that now belongs elsewhere: gone, reused, or already re-parented to the
+                # daemon.
                 if child is not None and child.ppid == stat.pid:
                     waiting.append(child)

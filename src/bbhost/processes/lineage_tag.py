@@ -6,10 +6,10 @@ except its resource limits. They are inherited over fork and exec, are readable 
 ``/proc/<pid>/limits``, even of a zombie, and have nothing to do with sessions or environments.
 
 RLIMIT_RTTIME bounds the processor time of *real-time* scheduled processes between two sleeps, in
-microseconds. Its soft limit is set to 2**62 plus a number: 146,000 years, so it limits nothing, and
-the low 62 bits carry the tag. Only programs that ask for real-time scheduling (sound servers) set
-this limit themselves. A process may do so on purpose; then this evidence is gone, and the others
-in ``attribution.py`` remain.
+microseconds. Its soft limit is set to 2**62 plus a number: 146,000 years, so it limits nothing,
+and the low 62 bits carry the tag. Only programs that ask for real-time scheduling (sound servers)
+set this limit themselves. A process may do so on purpose; then this evidence is gone, and the
+others in ``lineage.py`` remain.
 
 Layout: bit 62 set, 32 bits of the data directory's id, 30 bits of the boundary.
 """

@@ -1,10 +1,10 @@
 """The marker variable: which boundary of which daemon a process was started in.
 
 ``BBHOST_BOUNDARY=<data id>.<nonce>.<incarnation>.<environment>``. The data id stands for the data
-directory, so two daemons on one machine never touch each other's processes; the nonce is new in each
-run of the daemon, so what a killed run left can be told from what the present run started. A daemon
-that itself runs inside a boundary of another one appends to the list (comma separated), so that the
-outer one still recognises what the inner one left behind.
+directory, so two daemons on one machine never touch each other's processes; the nonce is new in
+each run of the daemon, so what a killed run left can be told from what the present run started. A
+daemon that itself runs inside a boundary of another one appends to the list (comma separated), so
+that the outer one still recognises what the inner one left behind.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Reading ``/proc``: what Linux says of a process. Facts only, no judgement.
 
-Every function answers None (or nothing) for a process that is gone or not ours to look at: both are
-ordinary. Start times are clock ticks since boot and, with the pid, name a process for the life of
-the machine: a reused pid has another start time.
+Every function answers None (or nothing) for a process that is gone or not ours to look at: both
+are ordinary. Start times are clock ticks since boot and, with the pid, name a process for the life
+of the machine: a reused pid has another start time.
 """
 
 # Thousands of these files are read in a row: plain os calls cost half of pathlib's.

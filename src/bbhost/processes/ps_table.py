@@ -1,10 +1,10 @@
 """The system's list of processes where there is no ``/proc`` (macOS), by way of ``ps``.
 
-One run of ``ps`` is one snapshot; it costs some 10 ms, so a snapshot serves a whole walk and a look at a single
-process that is younger than ``FRESH_SECONDS``. Start times are whole seconds, which is the best
-``ps`` says: a pid reused within the second of its predecessor's start would not be noticed. Arguments and environment
-are printed in one line, so a process that has our exact marker (with its random nonce) among its
-arguments counts as marked.
+One run of ``ps`` is one snapshot; it costs some 10 ms, so a snapshot serves a whole walk and a
+look at a single process that is younger than ``FRESH_SECONDS``. Start times are whole seconds,
+which is the best ``ps`` says: a pid reused within the second of its predecessor's start would not
+be noticed. Arguments and environment are printed in one line, so a process that has our exact
+marker (with its random nonce) among its arguments counts as marked.
 """
 
 import os

@@ -1,9 +1,10 @@
 """Signalling exactly the process that was meant, and waiting for its end.
 
 A pid alone is never signalled: between looking and signalling the process may have gone and its
-number may have been given to another. With a pidfd the order is: open it, compare the start time, send. If the start
-time fits, the descriptor refers to that process for good. Without pidfds (kernel before 5.3, macOS)
-the start time is compared immediately before ``kill``; a gap of microseconds remains.
+number may have been given to another. With a pidfd the order is: open it, compare the start time,
+send. If the start time fits, the descriptor refers to that process for good. Without pidfds
+(kernel before 5.3, macOS) the start time is compared immediately before ``kill``; a gap of
+microseconds remains.
 """
 
 import os

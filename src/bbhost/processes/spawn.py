@@ -2,9 +2,9 @@
 
 ``subprocess.Popen`` is called directly in the event loop's thread. It uses ``vfork`` (there is no
 ``preexec_fn``) and returns when the child has executed its program, about 0.7 ms whatever the size
-of the daemon; a thread as in ``trio.lowlevel.open_process`` costs 0.2 ms more processor time and frees nothing, for the
-interpreter lock is held throughout. Being synchronous it also lets a boundary set inherited
-attributes around the call.
+of the daemon; a thread as in ``trio.lowlevel.open_process`` costs 0.2 ms more processor time and
+frees nothing, for the interpreter lock is held throughout. Being synchronous it also lets a
+boundary set inherited attributes around the call.
 
 Every child is the leader of its own session and process group: a signal to its group reaches what
 it started, and no signal from the daemon's terminal reaches it.
@@ -32,8 +32,8 @@ Stdio: TypeAlias = int | IO[bytes] | None
 started_children: "dict[int, Child]" = {}
 """Unreaped children by pid; every one was started here.
 
-A child of the daemon that is not among them is an adopted orphan. Process ids are one namespace for
-the whole program, hence one table.
+A child of the daemon that is not among them is an adopted orphan. Process ids are one namespace
+for the whole program, hence one table.
 """
 
 
@@ -121,8 +121,8 @@ class Child:
     def signal_group(self, signum: signal.Signals) -> None:
         """Signal every process of its group. Nothing happens if the child was reaped.
 
-        An unreaped child, even a zombie, keeps the group id from being reused, so this cannot reach
-        another's processes.
+        An unreaped child, even a zombie, keeps the group id from being reused, so this cannot
+        reach another's processes.
         """
         if self._popen.returncode is None:
             # EPERM: on macOS the answer for a group that holds only zombies.
@@ -163,7 +163,8 @@ def spawn(
             of ``env``.
         cwd: absolute path of an existing directory.
         pty: the slave side of a pseudo-terminal: stdin, stdout and stderr of the child (the other
-            arguments are ignored) and the controlling terminal of its session. Stays the caller's to close.
+            arguments are ignored) and the controlling terminal of its session. Stays the caller's
+            to close.
         leaf_procs: ``cgroup.procs`` of the leaf the child is in before its program begins.
         tag: see ``lineage_tag.py``.
 

@@ -1,8 +1,8 @@
 """Becoming the parent of every orphan among the daemon's descendants (Linux).
 
-With ``PR_SET_CHILD_SUBREAPER`` an orphan is re-parented to the daemon instead of to init. So all that
-the daemon ever started, however often it forked, stays below the daemon in the process tree, and a
-walk over the tree misses nothing. The price: the daemon has to reap the adopted ones.
+With ``PR_SET_CHILD_SUBREAPER`` an orphan is re-parented to the daemon instead of to init. So all
+that the daemon ever started, however often it forked, stays below the daemon in the process tree,
+and a walk over the tree misses nothing. The price: the daemon has to reap the adopted ones.
 """
 
 import sys

@@ -3,8 +3,8 @@
 A daemon that is killed cannot end its boundaries; their processes go on under init. Each that is
 ended here either is a journalled process (same boot, pid and start time), or sits in a leaf of our
 name, or carries a tag or marker of this very data directory from an earlier run, or descends from
-such a process. The sweeping daemon and its own ancestors are left out: it may itself have been started
-from within one of its environments.
+such a process. The sweeping daemon and its own ancestors are left out: it may itself have been
+started from within one of its environments.
 """
 
 import os
