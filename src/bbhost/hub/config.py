@@ -63,8 +63,12 @@ class HubLimits:
     """Messages waiting for a daemon that does not read; at the bound its socket is closed."""
     subscriber_backlog: int = 1_024
     """Notifications waiting for a public socket; at the bound it is closed with 1013."""
-    terminal_backlog_bytes: int = 4 * 1024 * 1024
+    terminal_backlog_characters: int = 8 * 1024 * 1024
     """Terminal output waiting for one viewer; at the bound the viewer is closed with 1013."""
+    terminals: int = 512
+    """Open terminals; further ones are refused with 503 ``hub_busy``."""
+    exited_terminals: int = 100
+    """Exited terminals that are remembered; at the bound the oldest is forgotten."""
     waiting_requests: int = 2_048
     """Public requests waiting for daemons at once; further ones are answered 503 ``hub_busy``."""
     event_page: int = 1_000

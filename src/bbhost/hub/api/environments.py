@@ -1,14 +1,24 @@
 """Public values about environments."""
 
+from enum import StrEnum
 from typing import ClassVar, Literal
 
 from attrs import frozen
 
 from bbhost.contract.fields import BranchName, NonEmpty, PositiveInt
 from bbhost.contract.wire import absent
-from bbhost.hub.storage.environments import ServerState
 
 DEFAULT_SETUP_TIMEOUT_MS = 900_000
+
+
+class ServerState(StrEnum):
+    """State of an environment on the server."""
+
+    PROVISIONING = "provisioning"
+    READY = "ready"
+    DESTROYING = "destroying"
+    DESTROYED = "destroyed"
+    ERROR = "error"
 
 
 @frozen

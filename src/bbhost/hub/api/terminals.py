@@ -4,7 +4,9 @@ from typing import ClassVar, Literal
 
 from attrs import frozen
 
-from bbhost.contract.wire import absent
+from bbhost.contract.fields import Columns, NonEmpty, Rows, TerminalBytes
+from bbhost.contract.messages import TerminalChunk
+from bbhost.contract.wire import absent, named
 
 
 @frozen
@@ -36,52 +38,75 @@ class TerminalList:
 class OpenTerminal:
     """Asks for a terminal of a size."""
 
-    cols: int = 80
-    rows: int = 24
-    thread_id: str | None = absent()
-
-
-@frozen
-class Chunk:
-    """A piece of output. Drop those whose ``seq`` has been seen."""
-
-    seq: int
-    data_base64: str
+    STRICT: ClassVar[bool] = True
+    cols: Columns = 80
+    rows: Rows = 24
+    thread_id: NonEmpty | None = absent()
 
 
 @frozen
 class ReplayMessage:
     """First message to a viewer: what the terminal remembers."""
 
-    chunks: tuple[Chunk, ...]
-    next_seq: int
     TYPE: ClassVar[str] = "replay"
+    chunks: tuple[TerminalChunk, ...]
+    next_seq: int
 
 
 @frozen
 class OutputMessage:
-    """Output as it comes."""
+    """Output as it comes. Drop chunks whose ``seq`` has been seen."""
 
-    chunk: Chunk
     TYPE: ClassVar[str] = "output"
+    chunk: TerminalChunk
 
 
 @frozen
 class ExitedMessage:
     """The terminal has ended; the socket is closed after this."""
 
+    TYPE: ClassVar[str] = "exited"
     exit_code: int | None
     close_reason: str
-    TYPE: ClassVar[str] = "exited"
 
 
 @frozen
 class TerminalErrorMessage:
     """The terminal cannot be attached; the socket is closed after this."""
 
+    TYPE: ClassVar[str] = "error"
     code: str
     message: str
-    TYPE: ClassVar[str] = "error"
 
 
 ViewerMessage = ReplayMessage | OutputMessage | ExitedMessage | TerminalErrorMessage
+
+
+@frozen
+class ViewerInput:
+    """Bytes for the shell, at most 64 KiB at a time."""
+
+    TYPE: ClassVar[str] = "input"
+    STRICT: ClassVar[bool] = True
+    data: TerminalBytes = named("dataBase64")
+
+
+@frozen
+class ViewerResize:
+    """The viewer has another size; the last one to say so wins."""
+
+    TYPE: ClassVar[str] = "resize"
+    STRICT: ClassVar[bool] = True
+    cols: Columns
+    rows: Rows
+
+
+@frozen
+class ViewerClose:
+    """End the terminal. A viewer that only leaves closes its socket instead."""
+
+    TYPE: ClassVar[str] = "close"
+    STRICT: ClassVar[bool] = True
+
+
+ViewerRequest = ViewerInput | ViewerResize | ViewerClose

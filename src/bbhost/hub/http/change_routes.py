@@ -6,13 +6,14 @@ from starlette.routing import BaseRoute
 
 from bbhost.contract.codec import structure
 from bbhost.contract.session import EnvironmentChangePost
+from bbhost.hub.api.environments import ServerState
 from bbhost.hub.api.notifications import EnvironmentChanged
 from bbhost.hub.errors import ApiError, invalid_request
 from bbhost.hub.http.asgi import Reply, json_reply
 from bbhost.hub.http.internal_routes import OK, DaemonCall, daemon_route, session_of
 from bbhost.hub.services.core import Aftermath, Core
 from bbhost.hub.services.environments import require_environment
-from bbhost.hub.storage.environments import EnvironmentRow, ServerState
+from bbhost.hub.storage.environments import EnvironmentRow
 
 
 def require_live_environment(

@@ -101,11 +101,12 @@ class Connections:
         self,
         listeners: list[trio.SocketListener],
         *,
-        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until cancelled. Cancellation: closes every connection at once."""
+        task_status.started()  # the listeners listen already
         try:
-            await trio.serve_listeners(self._serve, listeners, task_status=task_status)
+            await trio.serve_listeners(self._serve, listeners)
         finally:
             self.abort()
 

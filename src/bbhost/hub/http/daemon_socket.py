@@ -49,6 +49,7 @@ class DaemonSocket:
         session.socket = outbox
         try:
             if await accept_socket(receive, send, SUBPROTOCOL):
+                self._life.connected(session)
                 await run_socket(
                     receive,
                     send,

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import trio
+
 from bbhost.hub.api.hosts import Health
 from bbhost.hub.http.operations import Call, Operation
 
@@ -15,9 +17,11 @@ def meta_operations(document: Callable[[], dict[str, Any]]) -> tuple[Operation, 
     """
 
     async def health(_call: Call) -> object:
+        await trio.lowlevel.checkpoint()
         return Health()
 
     async def openapi(_call: Call) -> object:
+        await trio.lowlevel.checkpoint()
         return document()
 
     return (

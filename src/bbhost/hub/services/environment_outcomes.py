@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,11 +12,9 @@ from bbhost.hub.config import HubTimings
 from bbhost.hub.services.core import Aftermath
 from bbhost.hub.services.environments import tell_state
 from bbhost.hub.services.queue import Settler
+from bbhost.hub.services.thread_outcomes import environment_became_ready, environment_is_gone
 from bbhost.hub.storage import environments as table
 from bbhost.hub.storage.commands import CommandRecord, Outcome
-
-AfterProvision = Callable[[sqlite3.Connection, Aftermath, str], None]
-"""What is to happen, in the same transaction, once an environment is ready or has failed."""
 
 
 def environment_settlers(timings: HubTimings) -> Mapping[str, Settler]:
@@ -37,6 +35,11 @@ def environment_settlers(timings: HubTimings) -> Mapping[str, Settler]:
         environment_id = json.loads(record.payload)["environmentId"]
         if outcome.ok:
             changed = table.note_destroyed(db, environment_id, now_ms())
+            if changed:
+                environment_is_gone(
+                    db, after, environment_id, "environment_destroyed",
+                    "The environment is destroyed",
+                )  # fmt: skip
         else:
             changed = _note_destroy_failed(db, environment_id, outcome, timings)
         if changed:
@@ -68,6 +71,7 @@ def _note_provisioned(
     discovered = json.dumps(result)
     if table.note_provisioned(db, environment_id, discovered=discovered, now=now_ms()):
         tell_state(db, after, environment_id)
+        environment_became_ready(db, after, environment_id)
 
 
 def _note_provision_failed(
@@ -82,6 +86,7 @@ def _note_provision_failed(
         now=now_ms(),
     ):
         tell_state(db, after, environment_id)
+        environment_is_gone(db, after, environment_id, outcome.error_code, outcome.error_message)
 
 
 def _note_destroy_failed(

@@ -30,6 +30,7 @@ from bbhost.hub.api.environments import (
     EnvironmentList,
     Fault,
     ProvisionAgain,
+    ServerState,
     TranscriptAnswer,
 )
 from bbhost.hub.api.notifications import EnvironmentStateChanged
@@ -40,7 +41,7 @@ from bbhost.hub.services.hosts import choose_host, data_dir_of
 from bbhost.hub.services.placement import plan_checkout, plan_workspace
 from bbhost.hub.services.queue import CommandQueue, queue_command
 from bbhost.hub.storage import environments as table
-from bbhost.hub.storage.environments import EnvironmentRow, ServerState
+from bbhost.hub.storage.environments import EnvironmentRow
 
 
 def public_environment(row: EnvironmentRow) -> Environment:

@@ -43,6 +43,7 @@ class Outbox(Generic[T]):
         self._weight = 0
         self._closing: Closing | None = None
         self._wake = trio.Event()
+        self._drained = trio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -68,6 +69,13 @@ class Outbox(Generic[T]):
         if self._closing is None:
             self._closing = Closing(code, reason)
             self._wake.set()
+            self._drained.set()
+
+    async def wait_drained(self) -> None:
+        """Wait until every message is taken, or the line is ended. Only one task may wait."""
+        while self._waiting and self._closing is None:
+            self._drained = trio.Event()
+            await self._drained.wait()
 
     async def take(self) -> T | Closing:
         """Return the next message, or how to close once there will be none.
@@ -78,6 +86,8 @@ class Outbox(Generic[T]):
             if self._waiting:
                 message = self._waiting.popleft()
                 self._weight -= self._weigh(message)
+                if not self._waiting:
+                    self._drained.set()
                 return message
             if self._closing is not None:
                 return self._closing

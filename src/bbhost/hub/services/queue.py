@@ -90,17 +90,17 @@ class CommandQueue:
                     await answer.arrived.wait()
             finally:
                 if answer.outcome is None:
-                    await self._withdraw(command_id)
+                    # Nobody waits any more; a daemon that comes back later should not be kept
+                    # busy by it. A few milliseconds of SQLite.
+                    with trio.move_on_after(WITHDRAW_SECONDS, shield=True):
+                        await self._core.database.run(
+                            lambda db: table.withdraw_command(db, command_id)
+                        )
         if answer.outcome is None:
             raise ApiError(
                 504, "command_timeout", "The daemon did not answer in time", retryable=True
             )
         return _result_or_raise(answer.outcome)
-
-    async def _withdraw(self, command_id: str) -> None:
-        with trio.move_on_after(WITHDRAW_SECONDS, shield=True):
-            # Nobody waits any more; a daemon that comes back later should not be kept busy by it.
-            await self._core.database.run(lambda db: table.withdraw_command(db, command_id))
 
     # --- the daemon's side ------------------------------------------------------------------
 

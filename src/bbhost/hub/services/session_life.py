@@ -23,8 +23,18 @@ from bbhost.hub.storage.hosts import HostRecord
 from bbhost.hub.storage.threads import tracked_threads
 
 
+class SocketFollower(Protocol):
+    """Somebody whose things live and die with a daemon's socket."""
+
+    def connected(self, session: DaemonSession) -> None:
+        """The socket of a session is open."""
+
+    def ended(self, session: DaemonSession) -> None:
+        """A session is over; whatever was sent through it is lost."""
+
+
 class SessionFollower(Protocol):
-    """Somebody with a stake in sessions. The steps run inside the transactions of their name."""
+    """Somebody who remembers things about sessions; each is a step of a transaction."""
 
     def opening(
         self,
@@ -35,9 +45,6 @@ class SessionFollower(Protocol):
     ) -> None:
         """A session of ``host`` is being opened; any former one is over."""
 
-    def ended(self, session: DaemonSession) -> None:
-        """A session is over. Called at once, outside of any transaction."""
-
     def abandoned(self, db: sqlite3.Connection, after: Aftermath, session_id: str) -> None:
         """A session has been over for a while and its daemon's questions are moot."""
 
@@ -45,8 +52,14 @@ class SessionFollower(Protocol):
 class SessionLife:
     """Opens and ends sessions."""
 
-    def __init__(self, core: Core, followers: Sequence[SessionFollower]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        sockets: Sequence[SocketFollower],
+        followers: Sequence[SessionFollower],
+    ) -> None:
         self._core = core
+        self._sockets = sockets
         self._followers = followers
         # Ended sessions whose grace has not run out, oldest first; one entry for each session.
         self._departed: deque[tuple[float, str]] = deque()
@@ -111,6 +124,11 @@ class SessionLife:
             live_environment_ids=tuple(live),
         )
 
+    def connected(self, session: DaemonSession) -> None:
+        """Note that the socket of a session is open."""
+        for follower in self._sockets:
+            follower.connected(session)
+
     async def end(self, session: DaemonSession, reason: SessionCloseReason) -> None:
         """End a session, telling its socket why. Ending it again changes nothing."""
         if self._core.sessions.close(session):
@@ -123,7 +141,7 @@ class SessionLife:
         if session.socket is not None:
             session.socket.put(SessionClose(reason))
             session.socket.finish(CLOSE_NORMAL, reason.value)
-        for follower in self._followers:
+        for follower in self._sockets:
             follower.ended(session)
         if self._core.sessions.of_host(session.host_id) is None:
             self._core.broadcaster.publish(HostChanged(session.host_id, HostStatus.DISCONNECTED))

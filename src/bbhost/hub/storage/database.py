@@ -59,14 +59,19 @@ def _transact(connection: sqlite3.Connection, work: Work[T], *, durable: bool) -
         connection.execute("BEGIN IMMEDIATE")
         result = work(connection)
         connection.execute("COMMIT")
-    except BaseException as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
-            # A full disk, most likely: nothing of the work was kept, and it may be asked again.
-            raise HubDatabaseError(f"the hub cannot store anything now: {error}") from error
+    except sqlite3.Error as error:
+        _roll_back(connection)
+        # A full disk, most likely: nothing of the work was kept, and it may be asked again.
+        raise HubDatabaseError(f"the hub cannot store anything now: {error}") from error
+    except BaseException:
+        _roll_back(connection)
         raise
     return result
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -10,21 +10,11 @@ shown. An outcome that arrives in any other state changes nothing.
 
 import json
 import sqlite3
-from enum import StrEnum
 
 from attrs import frozen
 
 from bbhost.domain.ids import EnvironmentId, HostId
-
-
-class ServerState(StrEnum):
-    """State of an environment on the server."""
-
-    PROVISIONING = "provisioning"
-    READY = "ready"
-    DESTROYING = "destroying"
-    DESTROYED = "destroyed"
-    ERROR = "error"
+from bbhost.hub.api.environments import ServerState
 
 
 @frozen

@@ -1,0 +1,305 @@
+"""Terminals: between viewers, who come and go, and the daemon's socket, which carries them all.
+
+Terminals live in memory and end with the session they were opened under; what they print is
+remembered by the daemon, never here. A viewer first gets the daemon's replay and from then on every
+chunk; what comes before its replay is part of the replay.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+from attrs import Factory, define, evolve
+
+from bbhost.contract.codec import encode_json
+from bbhost.contract.ids import new_id
+from bbhost.contract.messages import (
+    DaemonMessage,
+    ServerMessage,
+    TerminalAttach,
+    TerminalClose,
+    TerminalCloseReason,
+    TerminalError,
+    TerminalExited,
+    TerminalInput,
+    TerminalOpen,
+    TerminalOpened,
+    TerminalOutput,
+    TerminalReplay,
+    TerminalResize,
+)
+from bbhost.domain.ids import EnvironmentId, TerminalId, ThreadId
+from bbhost.hub.api.notifications import TerminalChanged
+from bbhost.hub.api.terminals import (
+    ExitedMessage,
+    OpenTerminal,
+    OutputMessage,
+    ReplayMessage,
+    Terminal,
+    TerminalErrorMessage,
+    TerminalList,
+    ViewerClose,
+    ViewerInput,
+    ViewerRequest,
+    ViewerResize,
+)
+from bbhost.hub.clock import now_ms
+from bbhost.hub.errors import ApiError, host_disconnected, not_found
+from bbhost.hub.services.core import Core, DaemonSession
+from bbhost.hub.services.environments import context_of, require_environment
+from bbhost.hub.services.outbox import Outbox
+
+
+@define(eq=False)
+class _Viewer:
+    outbox: Outbox[str]
+    replayed: bool = False
+
+
+@define(eq=False)
+class _LiveTerminal:
+    shown: Terminal
+    session: DaemonSession
+    opened: trio.Event = Factory(trio.Event)
+    refusal: ApiError | None = None
+    viewers: dict[str, _Viewer] = Factory(dict)
+    """By the request id of their attach."""
+
+
+class Terminals:
+    """All terminals of a hub."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._live: dict[str, _LiveTerminal] = {}
+        # Oldest first; at the bound the oldest is forgotten.
+        self._exited: deque[Terminal] = deque(maxlen=core.config.limits.exited_terminals)
+        self._orphans: dict[str, list[TerminalId]] = {}
+        """By host: terminals of a lost session, to be closed when its daemon is back."""
+
+    # --- the public's side ------------------------------------------------------------------
+
+    async def open(self, environment_id: str, request: OpenTerminal) -> Terminal:
+        """Open a terminal and wait for it.
+
+        Raises:
+            ApiError: 503 no daemon or too many terminals, 504 it did not open in time, 502 the
+                daemon refused.
+
+        Cancellation: the terminal is closed.
+        """
+        row = await self._core.read(lambda db: require_environment(db, environment_id))
+        session = self._core.sessions.of_host(row.host_id)
+        if session is None or session.socket is None:
+            raise host_disconnected(row.host_id)
+        if len(self._live) >= self._core.config.limits.terminals:
+            raise ApiError(503, "hub_busy", "Too many terminals are open", retryable=True)
+        terminal_id = TerminalId(new_id("term"))
+        shown = Terminal(
+            id=terminal_id,
+            environment_id=row.id,
+            host_id=row.host_id,
+            state="opening",
+            title=None,
+            shell=None,
+            initial_cwd=None,
+            cols=request.cols,
+            rows=request.rows,
+            exit_code=None,
+            close_reason=None,
+            created_at=now_ms(),
+        )
+        live = self._live[terminal_id] = _LiveTerminal(shown, session)
+        message = TerminalOpen(
+            request_id=new_id("treq"),
+            terminal_id=terminal_id,
+            thread_id=ThreadId(request.thread_id or row.progress_thread_id),
+            environment_id=EnvironmentId(row.id),
+            workspace_context=context_of(row),
+            cols=request.cols,
+            rows=request.rows,
+        )
+        self._send(live, message)
+        return await self._wait_opened(live)
+
+    async def _wait_opened(self, live: _LiveTerminal) -> Terminal:
+        try:
+            with trio.move_on_after(self._core.config.timings.terminal_open_seconds):
+                await live.opened.wait()
+        finally:
+            if not live.opened.is_set():
+                self._send(live, _close(live, TerminalCloseReason.OPEN_TIMEOUT))
+                self._exit(live, None, TerminalCloseReason.OPEN_TIMEOUT)
+        if live.refusal is not None:
+            raise live.refusal
+        if live.shown.state != "open":
+            raise ApiError(
+                504, "terminal_open_timeout", "The terminal did not open in time", retryable=True
+            )
+        return live.shown
+
+    def list(self, environment_id: str | None) -> TerminalList:
+        """Return terminals, oldest first."""
+        every = [*self._exited, *(live.shown for live in self._live.values())]
+        chosen = (one for one in every if environment_id in {None, one.environment_id})
+        return TerminalList(tuple(sorted(chosen, key=lambda one: (one.created_at, one.id))))
+
+    def get(self, terminal_id: str) -> Terminal:
+        """Return one terminal.
+
+        Raises:
+            ApiError: 404.
+        """
+        for terminal in self.list(None).terminals:
+            if terminal.id == terminal_id:
+                return terminal
+        raise not_found("terminal", terminal_id)
+
+    def close(self, terminal_id: str) -> Terminal:
+        """Ask the daemon to end a terminal; ``exited`` tells when it has."""
+        shown = self.get(terminal_id)
+        live = self._live.get(terminal_id)
+        if live is not None:
+            self._send(live, _close(live, TerminalCloseReason.USER))
+        return shown
+
+    @contextmanager
+    def view(self, terminal_id: str) -> Iterator[Outbox[str]]:
+        """Watch a terminal while the context lasts. Messages are JSON of ``ViewerMessage``.
+
+        Raises:
+            ApiError: 404.
+        """
+        shown = self.get(terminal_id)
+        limit = self._core.config.limits.terminal_backlog_characters
+        outbox: Outbox[str] = Outbox(limit, len)
+        live = self._live.get(terminal_id)
+        if live is None:
+            outbox.put(encode_json(_farewell(shown)))
+            outbox.finish()
+            yield outbox
+            return
+        request_id = new_id("treq")
+        live.viewers[request_id] = _Viewer(outbox)
+        self._send(live, TerminalAttach(request_id, TerminalId(terminal_id), 0))
+        try:
+            yield outbox
+        finally:
+            live.viewers.pop(request_id, None)
+
+    def request(self, terminal_id: str, request: ViewerRequest) -> None:
+        """Do what a viewer asks; nothing where the terminal has ended."""
+        live = self._live.get(terminal_id)
+        if live is None:
+            return
+        match request:
+            case ViewerInput(data=data):
+                self._send(live, TerminalInput(TerminalId(terminal_id), data))
+            case ViewerResize(cols=cols, rows=rows):
+                self._send(live, TerminalResize(TerminalId(terminal_id), cols, rows))
+                live.shown = evolve(live.shown, cols=cols, rows=rows)
+                self._core.broadcaster.publish(TerminalChanged(live.shown))
+            case ViewerClose():
+                self._send(live, _close(live, TerminalCloseReason.USER))
+
+    # --- the daemon's side ------------------------------------------------------------------
+
+    def handle(self, session: DaemonSession, message: DaemonMessage) -> None:
+        """Take a message of a daemon; those about terminals of other sessions mean nothing."""
+        terminal_id = getattr(message, "terminal_id", None)
+        live = self._live.get(terminal_id) if terminal_id is not None else None
+        if live is None or live.session is not session:
+            return
+        match message:
+            case TerminalOutput(chunk=chunk):
+                text = encode_json(OutputMessage(chunk))
+                for viewer in live.viewers.values():
+                    if viewer.replayed:
+                        viewer.outbox.put(text)
+            case TerminalReplay(request_id=request_id, chunks=chunks, next_seq=next_seq):
+                found = live.viewers.get(request_id)
+                if found is not None:
+                    found.replayed = True
+                    found.outbox.put(encode_json(ReplayMessage(chunks, next_seq)))
+            case TerminalOpened():
+                self._opened(live, message)
+            case TerminalExited(exit_code=exit_code, close_reason=reason):
+                self._exit(live, exit_code, reason)
+            case TerminalError():
+                self._refused(live, message)
+            case _:
+                pass
+
+    def _opened(self, live: _LiveTerminal, message: TerminalOpened) -> None:
+        live.shown = evolve(
+            live.shown,
+            state="open",
+            title=message.title,
+            shell=message.shell,
+            initial_cwd=message.initial_cwd,
+            cols=message.cols,
+            rows=message.rows,
+        )
+        live.opened.set()
+        self._core.broadcaster.publish(TerminalChanged(live.shown))
+
+    def _refused(self, live: _LiveTerminal, message: TerminalError) -> None:
+        viewer = live.viewers.pop(message.request_id, None)
+        if viewer is not None:
+            viewer.outbox.put(encode_json(TerminalErrorMessage(message.code, message.message)))
+            viewer.outbox.finish()
+        elif live.shown.state == "opening":
+            live.refusal = ApiError(502, message.code, message.message)
+            del self._live[live.shown.id]
+            live.opened.set()
+
+    def _exit(
+        self, live: _LiveTerminal, exit_code: int | None, reason: TerminalCloseReason
+    ) -> None:
+        if self._live.pop(live.shown.id, None) is None:
+            return
+        live.shown = evolve(
+            live.shown, state="exited", exit_code=exit_code, close_reason=reason.value
+        )
+        self._exited.append(live.shown)
+        live.opened.set()
+        text = encode_json(_farewell(live.shown))
+        for viewer in live.viewers.values():
+            viewer.outbox.put(text)
+            viewer.outbox.finish()
+        self._core.broadcaster.publish(TerminalChanged(live.shown))
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    def connected(self, session: DaemonSession) -> None:
+        """Close what a lost session has left running."""
+        for terminal_id in self._orphans.pop(session.host_id, ()):
+            if session.socket is not None:
+                reason = TerminalCloseReason.DAEMON_DISCONNECT
+                session.socket.put(TerminalClose(terminal_id, reason))
+
+    def ended(self, session: DaemonSession) -> None:
+        """End the terminals of a session that is over."""
+        lost = [live for live in self._live.values() if live.session is session]
+        for live in lost:
+            self._orphans.setdefault(session.host_id, []).append(TerminalId(live.shown.id))
+            self._exit(live, None, TerminalCloseReason.DAEMON_DISCONNECT)
+
+    def finish_all(self, code: int, reason: str) -> None:
+        """Close the sockets of all viewers, because the hub stops."""
+        for live in self._live.values():
+            for viewer in live.viewers.values():
+                viewer.outbox.finish(code, reason)
+
+    def _send(self, live: _LiveTerminal, message: ServerMessage) -> None:
+        if live.session.socket is not None:
+            live.session.socket.put(message)
+
+
+def _close(live: _LiveTerminal, reason: TerminalCloseReason) -> TerminalClose:
+    return TerminalClose(TerminalId(live.shown.id), reason)
+
+
+def _farewell(shown: Terminal) -> ExitedMessage:
+    return ExitedMessage(shown.exit_code, shown.close_reason or "")
