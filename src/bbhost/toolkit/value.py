@@ -43,9 +43,10 @@ class AsyncValue(Generic[T]):
         Cancellation: safe at any point; leaves nothing behind.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if condition(self._value):
+        value = self._value
+        if condition(value):
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return self._value
+            return value  # even if it has changed during the checkpoint
         task = trio.lowlevel.current_task()
         self._waiters[task] = condition
 
