@@ -20,11 +20,11 @@ from bbhost.journal.schema import SIZE_LIMIT_BYTES, open_database
 from bbhost.journal.values import (
     InboxEntry,
     OutboxEntry,
-    ProcessRecord,
     SpooledEvent,
     SpoolSize,
 )
 from bbhost.journal.writer import Writer, WriterStatistics
+from bbhost.processes.records import ProcessRecord
 
 CLOSE_SECONDS = 20.0
 """Wait for the last writes when the journal is closed."""

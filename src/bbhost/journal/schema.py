@@ -52,7 +52,8 @@ STEPS: Sequence[str] = (
         start_time INTEGER NOT NULL,
         environment_id TEXT NOT NULL,
         incarnation INTEGER NOT NULL,
-        command TEXT NOT NULL,
+        boot_id TEXT NOT NULL,
+        marker TEXT NOT NULL,
         PRIMARY KEY (pid, start_time)
     ) WITHOUT ROWID;
     CREATE TABLE facts (

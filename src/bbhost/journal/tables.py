@@ -10,10 +10,10 @@ from bbhost.domain.ids import CommandId, EnvironmentId, Incarnation, ThreadId
 from bbhost.journal.values import (
     InboxEntry,
     OutboxEntry,
-    ProcessRecord,
     SpooledEvent,
     SpoolSize,
 )
+from bbhost.processes.records import ProcessRecord
 
 SETTLED_LIMIT = 10_000
 """Ids of finished commands that are remembered, to know them when they are delivered again. The
@@ -172,13 +172,14 @@ def spool_size(db: sqlite3.Connection) -> SpoolSize:
 
 def record_process(db: sqlite3.Connection, record: ProcessRecord) -> None:
     db.execute(
-        "INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?, ?, ?)",
         (
             record.pid,
             record.start_time,
             record.environment_id,
             record.incarnation,
-            record.command,
+            record.boot_id,
+            record.marker,
         ),
     )
 
@@ -193,11 +194,11 @@ def forget_processes(db: sqlite3.Connection, environment_id: EnvironmentId) -> N
 
 def processes(db: sqlite3.Connection) -> list[ProcessRecord]:
     rows = db.execute(
-        "SELECT pid, start_time, environment_id, incarnation, command FROM processes"
+        "SELECT environment_id, incarnation, pid, start_time, boot_id, marker FROM processes"
     )
     return [
-        ProcessRecord(pid, start, EnvironmentId(environment_id), Incarnation(number), command)
-        for pid, start, environment_id, number, command in rows
+        ProcessRecord(EnvironmentId(environment_id), Incarnation(number), *rest)
+        for environment_id, number, *rest in rows
     ]
 
 

@@ -2,7 +2,7 @@
 
 from attrs import frozen
 
-from bbhost.domain.ids import CommandId, EnvironmentId, Incarnation, ThreadId
+from bbhost.domain.ids import CommandId, ThreadId
 
 
 @frozen
@@ -42,16 +42,3 @@ class SpoolSize:
 
     events: int
     event_bytes: int
-
-
-@frozen
-class ProcessRecord:
-    """A process that was started for an environment and may have outlived the daemon."""
-
-    pid: int
-    start_time: int
-    """As the kernel gives it; with the pid it names one process for ever."""
-    environment_id: EnvironmentId
-    incarnation: Incarnation
-    command: str
-    """What it was started as, for people."""

@@ -12,7 +12,8 @@ from bbhost.domain.workspace import PersonalSpec
 from bbhost.errors import JournalError
 from bbhost.journal import tables
 from bbhost.journal.journal import Journal, open_journal
-from bbhost.journal.values import InboxEntry, ProcessRecord, SpooledEvent, SpoolSize
+from bbhost.journal.values import InboxEntry, SpooledEvent, SpoolSize
+from bbhost.processes.records import ProcessRecord
 
 
 def environment(name: str, incarnation: int = 1, **changes: object) -> EnvironmentRecord:
@@ -132,7 +133,7 @@ async def test_events_keep_their_order_and_are_spooled_once(journal_path: Path) 
 
 
 async def test_processes_and_facts(journal: Journal) -> None:
-    process = ProcessRecord(7, 99, EnvironmentId("e"), Incarnation(1), "sh -c x")
+    process = ProcessRecord(EnvironmentId("e"), Incarnation(1), 7, 99, "boot", "marker")
     await journal.record_process(process)
     await journal.record_process(evolve(process, pid=8))
     await journal.forget_process(8, 99)
