@@ -65,8 +65,10 @@ def plan_execution(choice: ExecutionChoice | None, former: str | None) -> Execut
     Raises:
         WireError: the choices do not go together.
     """
-    data = json.loads(former) if former is not None else dict(_DEFAULT_EXECUTION)
-    chosen = unstructure(choice) if choice is not None else {}
+    data: dict[str, object] = dict(_DEFAULT_EXECUTION)
+    if former is not None:
+        data = json.loads(former)
+    chosen: dict[str, object] = unstructure(choice) if choice is not None else {}
     data.update(chosen)
     if data["permissionMode"] == "full":
         data["permissionEscalation"] = chosen.get("permissionEscalation")

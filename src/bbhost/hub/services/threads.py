@@ -15,7 +15,7 @@ from bbhost.contract.commands import (
 )
 from bbhost.contract.execution import ExecutionOptions, PromptInputs, ThreadContext
 from bbhost.contract.ids import new_client_request_id, new_id
-from bbhost.contract.results import TurnSubmitted
+from bbhost.contract.results import TurnSubmitResult
 from bbhost.domain.ids import EnvironmentId, ThreadId
 from bbhost.hub.api.environments import ServerState
 from bbhost.hub.api.threads import (
@@ -155,7 +155,7 @@ class Threads:
 
         row, command = await self._core.transact(step)
         result = await self._queue.ask(row.host_id, command)
-        taken = structure(TurnSubmitted, result)
+        taken = structure(TurnSubmitResult, result)
         return SubmittedTurn(command.request_id, taken.applied_as)
 
     async def stop(self, thread_id: str) -> Thread:
