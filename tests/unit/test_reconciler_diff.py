@@ -32,7 +32,7 @@ def expected(live: str, retired: str, state: S, idle: bool, unreported: bool) ->
 
 @pytest.mark.parametrize(
     ("live", "retired", "state", "idle", "unreported"),
-    itertools.product(LIVE, RETIRED, S, [True, False], [True, False]),
+    list(itertools.product(LIVE, RETIRED, S, [True, False], [True, False])),
 )
 def test_every_combination(
     live: str, retired: str, state: S, idle: bool, unreported: bool

@@ -115,7 +115,7 @@ class TerminalHosting:
 
     async def _host(self, handle: ReadyHandle, hosted: _Hosted) -> None:
         """Hold the terminals of one stay; leaving it closes them with the right reason."""
-        place = TerminalPlace(handle.path, handle.boundary, self._settings)  # type: ignore[arg-type] # a Boundary in the daemon
+        place = TerminalPlace(handle.path, handle.boundary, self._settings)
         try:
             with _busy_while_open(handle.stay) as on_change:
                 async with open_terminals(self.directory, place, on_change) as terminals:

@@ -21,6 +21,7 @@ from bbhost.domain.workspace import (
     WorkspaceKind,
     WorkspaceSpec,
 )
+from bbhost.processes.spawn import ProcessOpener
 from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.status import StatusReading
 
@@ -28,7 +29,7 @@ EntrySink = Callable[[TranscriptEntry], None]
 """Receives each transcript entry as it is written. Never blocks."""
 
 
-class OwnedBoundary(Protocol):
+class OwnedBoundary(ProcessOpener, Protocol):
     """The processes of one incarnation (``processes/boundary.py``)."""
 
     async def end(self, grace_seconds: float = ...) -> object:

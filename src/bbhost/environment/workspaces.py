@@ -18,9 +18,8 @@ from bbhost.domain.workspace import (
     WorkspaceKind,
     WorkspaceSpec,
 )
-from bbhost.environment.ports import ChangeLike, EntrySink, OwnedWatch
+from bbhost.environment.ports import ChangeLike, EntrySink, OwnedBoundary, OwnedWatch
 from bbhost.errors import NotGitRepoError
-from bbhost.processes.boundary import Boundary
 from bbhost.watch.service import WatchService
 from bbhost.watch.values import WatchTarget
 from bbhost.watch.watch import Watch
@@ -135,7 +134,7 @@ class GitWorkspaces:
         environment_id: EnvironmentId,
         incarnation: Incarnation,
         spec: WorkspaceSpec,
-        boundary: Boundary,
+        boundary: OwnedBoundary,
         on_entry: EntrySink,
     ) -> DiscoveredWorkspace:
         """Make the workspace (``workspace/provision.py``)."""
@@ -207,7 +206,7 @@ class GitWorkspaces:
 
     # --- going away -----------------------------------------------------------------------
 
-    async def run_teardown_hook(self, record: EnvironmentRecord, boundary: Boundary) -> None:
+    async def run_teardown_hook(self, record: EnvironmentRecord, boundary: OwnedBoundary) -> None:
         """Run the workspace's own teardown script, if there is one."""
         end = await run_teardown_script(Path(record.path), Transcript(), boundary)
         if end is not None and not end.succeeded:

@@ -1,0 +1,97 @@
+"""``python -m bbhost.daemon``: the daemon alone, without the command line's memory."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import trio
+
+from bbhost import __version__
+from bbhost.daemon.config import SETTINGS, Config, load_config
+from bbhost.daemon.logs import set_up_logs
+from bbhost.daemon.run import run_daemon
+from bbhost.daemon.stopping import StopRequest
+from bbhost.errors import BbhostError, ConfigError
+
+log = logging.getLogger("bbhost.daemon")
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+"""It could not start, or a part of it failed; starting it again may help."""
+EXIT_CONFIGURATION = 78
+"""A setting or an identity file is wrong; starting it again cannot help (EX_CONFIG)."""
+EXIT_FORCED = 130
+
+
+def parse_flags(argv: list[str]) -> dict[str, str | None]:
+    """Turn ``--server-url X`` and its like into settings by name."""
+    parser = argparse.ArgumentParser(
+        prog="bbhost daemon",
+        description="Run the host daemon in the foreground until SIGTERM or SIGINT.",
+        epilog="Each setting may also come from BBHOST_*, from BB_* where listed by "
+        "'bbhost config show', or from the configuration file.",
+    )
+    parser.add_argument("--version", action="version", version=f"bbhost {__version__}")
+    for setting in SETTINGS:
+        flag = f"--{setting.name.replace('_', '-')}"
+        parser.add_argument(flag, dest=setting.name, metavar="VALUE", help=setting.help)
+    return vars(parser.parse_args(argv))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon; return its exit code."""
+    try:
+        config = load_config(parse_flags(sys.argv[1:] if argv is None else argv))
+    except ConfigError as error:
+        print(f"bbhost: {error.message}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
+        return EXIT_CONFIGURATION
+    file = config.get("log_file")
+    set_up_logs(config.get("log_level"), config.get("log_format"), Path(file) if file else None)
+    os.umask(0o077)
+    return trio.run(_run, config)
+
+
+async def _run(config: Config) -> int:
+    stop = StopRequest()
+    code = EXIT_OK
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_follow_signals, stop, nursery.cancel_scope)
+        try:
+            await run_daemon(config, stop)
+        except ConfigError as error:
+            log.error("%s", error.message)
+            code = EXIT_CONFIGURATION
+        except BbhostError as error:
+            log.error("%s", error.message)
+            code = EXIT_FAILED
+        except Exception:
+            log.exception("the daemon failed")
+            code = EXIT_FAILED
+        except trio.Cancelled:
+            code = EXIT_FORCED
+            raise
+        finally:
+            nursery.cancel_scope.cancel()
+    return code
+
+
+async def _follow_signals(
+    stop: StopRequest,
+    everything: trio.CancelScope,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The first SIGTERM or SIGINT drains, the second forces."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            if stop.event.is_set():
+                log.warning("second %s: stopping at once", signal.Signals(number).name)
+                everything.cancel(reason="a second signal")
+            stop.set(f"received {signal.Signals(number).name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""The parts of a daemon and how they are put together. Nothing here runs yet."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+from attrs import define, field
+
+from bbhost.contract.session import EnvironmentChange
+from bbhost.daemon.config import Config
+from bbhost.daemon.hooks import DaemonHooks
+from bbhost.daemon.process_journal import ProcessJournal
+from bbhost.daemon.terminal_hosting import TerminalHosting
+from bbhost.domain.ids import EnvironmentId
+from bbhost.environment.ports import EnvironmentServices
+from bbhost.environment.supervisor import Supervisor
+from bbhost.environment.workspaces import GitWorkspaces
+from bbhost.journal.journal import Journal, open_journal
+from bbhost.processes.keeper import ProcessKeeper
+from bbhost.reconciler.reconciler import Reconciler
+from bbhost.session.clock import wall_clock_ms
+from bbhost.session.runner import Session
+from bbhost.terminals.directory import TerminalDirectory
+from bbhost.terminals.shell import ShellSettings
+from bbhost.terminals.sink import TerminalSink
+from bbhost.watch.service import WatchService, make_watch_service
+from bbhost.watch.values import WatchSettings
+from bbhost.workspace.files.service import HostFiles
+from bbhost.workspace.files.storage import ThreadStorage
+from bbhost.workspace.git import GIT_PROCESSES_AT_ONCE, Git
+from bbhost.workspace.saved_files import SaveLimits
+from bbhost.workspace.tools import WorkspaceTools, make_tools
+from bbhost.workspace.trash_emptier import TrashEmptier
+
+JOURNAL_NAME = "bbhost.sqlite"
+
+
+@define(eq=False)
+class Link:
+    """The session, once there is one. What happens before it exists is of no interest to a server."""
+
+    session: Session | None = None
+
+    def note_change(self, environment_id: EnvironmentId, change: EnvironmentChange) -> None:
+        """Post a change, if there is a session to post it with. Never blocks."""
+        if self.session is not None:
+            self.session.changes.changed(environment_id, change)
+
+    async def send(self, message: object) -> bool:
+        """Send a terminal message; False where there is no session."""
+        if self.session is None:
+            await trio.lowlevel.checkpoint()
+            return False
+        return await self.session.send(message)  # type: ignore[arg-type] # the sink's message union
+
+
+@define(eq=False)
+class Parts:
+    """Everything a daemon is made of."""
+
+    config: Config
+    data_dir: Path
+    journal: Journal
+    git: Git
+    tools: WorkspaceTools
+    watches: WatchService
+    keeper: ProcessKeeper
+    processes: ProcessJournal
+    emptier: TrashEmptier
+    workspaces: GitWorkspaces
+    supervisor: Supervisor
+    reconciler: Reconciler
+    storage: ThreadStorage
+    files: HostFiles
+    link: Link
+    terminals: TerminalHosting
+    hooks: DaemonHooks
+    started_at_ms: int = field(factory=wall_clock_ms)
+
+
+@asynccontextmanager
+async def open_parts(config: Config, shell: ShellSettings) -> AsyncIterator[Parts]:
+    """Open the journal and make every part of a daemon.
+
+    Raises:
+        JournalError: the journal cannot be used.
+        OSError: the data directory cannot be made.
+    """
+    data_dir = config.data_dir
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with open_journal(data_dir / JOURNAL_NAME) as journal:
+        yield _assemble(config, data_dir, journal, shell)
+
+
+def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSettings) -> Parts:
+    git = Git(processes_at_once=config.get("git_processes") or GIT_PROCESSES_AT_ONCE)
+    tools = make_tools(data_dir, git)
+    watches = make_watch_service(config.get("watch_backend"), _watch_settings(config))
+    processes = ProcessJournal(journal)
+    boundary = config.get("process_boundary")
+    keeper = ProcessKeeper(
+        data_dir, use_cgroup=boundary in {"auto", "cgroup"}, on_started=processes.note_started
+    )
+    emptier = TrashEmptier(tools.trash)
+    limits = SaveLimits(max_bytes=config.get("rescue_max_mib") * 1024 * 1024)
+    workspaces = GitWorkspaces(tools, watches, emptier, limits)
+    link = Link()
+    noted: list[Reconciler] = []
+
+    def note_idle(environment_id: EnvironmentId) -> None:
+        for reconciler in noted:
+            reconciler.note_idle(environment_id)
+
+    supervisor = Supervisor(
+        EnvironmentServices(
+            journal=journal,
+            workspaces=workspaces,
+            open_boundary=keeper.open_boundary,
+            note_change=link.note_change,
+            note_idle=note_idle,
+            now_ms=wall_clock_ms,
+        )
+    )
+    supervisor.cache_statistics.paranoid_sample = config.get("paranoid_sample")
+    reconciler = Reconciler(supervisor)
+    noted.append(reconciler)
+    root = config.get("thread_storage")
+    storage = ThreadStorage(Path(root) if root else data_dir / "thread-storage")
+    sink: TerminalSink = link
+    terminals = TerminalHosting(supervisor, TerminalDirectory(sink), shell)
+    return Parts(
+        config=config,
+        data_dir=data_dir,
+        journal=journal,
+        git=git,
+        tools=tools,
+        watches=watches,
+        keeper=keeper,
+        processes=processes,
+        emptier=emptier,
+        workspaces=workspaces,
+        supervisor=supervisor,
+        reconciler=reconciler,
+        storage=storage,
+        files=HostFiles(data_dir, git, storage),
+        link=link,
+        terminals=terminals,
+        hooks=DaemonHooks(supervisor, reconciler, journal, terminals),
+    )
+
+
+def _watch_settings(config: Config) -> WatchSettings:
+    return WatchSettings(
+        budget_share=config.get("watch_share"), rule_files=tuple(_global_git_files(Path.home()))
+    )
+
+
+def _global_git_files(home: Path, environ: Mapping[str, str] | None = None) -> list[Path]:
+    """Git's configuration and excludes outside of repositories, on which answers depend too."""
+    import os
+
+    environ = os.environ if environ is None else environ
+    xdg = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    return [
+        home / ".gitconfig",
+        xdg / "git" / "config",
+        xdg / "git" / "ignore",
+        xdg / "git" / "attributes",
+        Path("/etc/gitconfig"),
+    ]

@@ -1,0 +1,155 @@
+"""The program on one page. The order of the ladder is the order of start; unwinding it is the stop."""
+
+import logging
+import uuid
+from contextlib import AsyncExitStack
+
+import trio
+
+from bbhost.contract.messages import TerminalCloseReason
+from bbhost.daemon.assembly import Parts, open_parts
+from bbhost.daemon.config import Config
+from bbhost.daemon.handlers import make_handlers
+from bbhost.daemon.local.serving import serve_locally
+from bbhost.daemon.lock import hold_lock
+from bbhost.daemon.publishing_commands import PublishingCommands
+from bbhost.daemon.stopping import StopRequest
+from bbhost.errors import BbhostError
+from bbhost.session.connection import SessionSettings
+from bbhost.session.enrolment import EnrolmentSettings, ensure_enrolled
+from bbhost.session.host_name import detect_host_name
+from bbhost.session.runner import Session, open_session
+from bbhost.session.server_url import parse_server_url
+from bbhost.terminals.shell import ShellSettings
+from bbhost.toolkit.running import running
+from bbhost.workspace.temporary_worktree import sweep_temporary_worktrees
+
+log = logging.getLogger(__name__)
+
+TERMINALS_SECONDS = 1.0
+"""For terminals to say goodbye at stop. With ``drain_seconds`` and the rest: under five seconds."""
+FLUSH_SECONDS = 0.5
+END_PROCESSES_SECONDS = 2.0
+
+
+async def run_daemon(config: Config, stop: StopRequest) -> None:
+    """Run until asked to stop or dismissed by the server.
+
+    Raises:
+        BbhostError: it cannot start; the message says what to do.
+
+    Cancellation: forced stop: nothing is drained, everything is in the journal.
+    """
+    url = parse_server_url(config.get("server_url"))
+    shell = ShellSettings(url.text, config.get("local_port"), config.get("cli_dir"))
+    with hold_lock(config.data_dir):
+        host_name = await detect_host_name(config.get("host_name"))
+        identity = await ensure_enrolled(url, _enrolment(config, host_name))
+        settings = SessionSettings(
+            url, identity, host_name, config.data_dir, instance_id=str(uuid.uuid4())
+        )
+        async with AsyncExitStack() as ladder:
+            parts = await ladder.enter_async_context(open_parts(config, shell))
+            session = await _climb(ladder, parts, settings, stop)
+            await _run_session(parts, session, stop)
+
+
+async def _climb(
+    ladder: AsyncExitStack, parts: Parts, settings: SessionSettings, stop: StopRequest
+) -> Session:
+    """Start every service, lowest first; each is stopped after those above it."""
+    await ladder.enter_async_context(running(parts.keeper.run))
+    await _sweep(parts)
+    await ladder.enter_async_context(running(parts.processes.run))
+    await ladder.enter_async_context(running(parts.watches.run))
+    await ladder.enter_async_context(running(_run_emptier, parts))
+    ladder.push_async_callback(_end_processes, parts)
+    await ladder.enter_async_context(running(parts.supervisor.run))
+    await parts.supervisor.restore(await parts.journal.environments())
+    await ladder.enter_async_context(running(parts.terminals.run))
+    await ladder.enter_async_context(running(parts.reconciler.run))
+    publishing = PublishingCommands(parts.supervisor, parts.workspaces, parts.journal)
+    await publishing.forget_settled()
+    session = await ladder.enter_async_context(
+        open_session(
+            settings,
+            parts.journal,
+            parts.hooks,
+            make_handlers(parts, publishing, lambda event: session.events.publish(event)),
+        )
+    )
+    parts.link.session = session
+    await ladder.enter_async_context(running(serve_locally, parts, session, stop))
+    return session
+
+
+async def _run_session(parts: Parts, session: Session, stop: StopRequest) -> None:
+    """Hold the session until the end, then leave it in good order."""
+    failures: list[BbhostError] = []
+
+    async def run(task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await session.run(task_status=task_status)
+        except BbhostError as error:
+            failures.append(error)
+            task_status.started()
+            stop.set("the session could not be started")
+
+    async def wait_dismissed() -> None:
+        end = await session.wait_dismissed()
+        stop.set(f"the server dismissed this daemon: {end.cause}")
+
+    async with trio.open_nursery() as link:
+        link.start_soon(link.start, run)
+        link.start_soon(wait_dismissed)
+        await stop.event.wait()
+        log.info("stopping: %s", stop.reason)
+        if not failures:
+            await _say_goodbye(parts, session)
+        link.cancel_scope.cancel(reason="the daemon stops")
+    if failures:
+        raise failures[0]
+
+
+async def _say_goodbye(parts: Parts, session: Session) -> None:
+    report = await session.drain(parts.config.get("drain_seconds"))
+    log.info("drained", extra={"commands_left": report.commands, "events_left": report.events})
+    with trio.move_on_after(TERMINALS_SECONDS):
+        await parts.terminals.directory.close_all(TerminalCloseReason.DAEMON_DISCONNECT)
+    await session.flush(FLUSH_SECONDS)
+    session.close()
+
+
+async def _sweep(parts: Parts) -> None:
+    """End what a killed daemon left behind, before anything new is started."""
+    report = await parts.keeper.sweep(await parts.journal.processes())
+    if report.ended or report.survivors:
+        log.warning(
+            "ended processes of an earlier daemon",
+            extra={"ended": len(report.ended), "survivors": len(report.survivors)},
+        )
+    await parts.processes.forget_all()
+    await sweep_temporary_worktrees(parts.tools)
+
+
+async def _end_processes(parts: Parts) -> None:
+    """Nothing that was started in an environment outlives the daemon."""
+    with trio.move_on_after(END_PROCESSES_SECONDS, shield=True):
+        async with trio.open_nursery() as ending:
+            for boundary in parts.keeper.boundaries:
+                ending.start_soon(boundary.end, 0.5)
+
+
+async def _run_emptier(parts: Parts, task_status: trio.TaskStatus[None]) -> None:
+    task_status.started()
+    await parts.emptier.run()
+
+
+def _enrolment(config: Config, host_name: str) -> EnrolmentSettings:
+    return EnrolmentSettings(
+        config.data_dir,
+        host_name,
+        config.get("enroll_key"),
+        config.get("host_id"),
+        config.get("host_type"),
+    )
