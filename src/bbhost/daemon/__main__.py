@@ -15,6 +15,7 @@ from bbhost.daemon.logs import set_up_logs
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError, ConfigError
+from bbhost.toolkit.groups import only_error
 
 log = logging.getLogger("bbhost.daemon")
 
@@ -61,21 +62,26 @@ async def _run(config: Config) -> int:
         await nursery.start(_follow_signals, stop, nursery.cancel_scope)
         try:
             await run_daemon(config, stop)
-        except ConfigError as error:
-            log.error("%s", error.message)
-            code = EXIT_CONFIGURATION
-        except BbhostError as error:
-            log.error("%s", error.message)
-            code = EXIT_FAILED
-        except Exception:
-            log.exception("the daemon failed")
-            code = EXIT_FAILED
+        except Exception as error:
+            code = _report(error)
         except trio.Cancelled:
             code = EXIT_FORCED
             raise
         finally:
             nursery.cancel_scope.cancel()
     return code
+
+
+def _report(error: Exception) -> int:
+    """Say why the daemon ends: an expected fault in one sentence, a defect with its traceback."""
+    found: Exception | None = error
+    if isinstance(error, ExceptionGroup):
+        found = only_error(error, BbhostError)
+    if not isinstance(found, BbhostError):
+        log.error("the daemon failed", exc_info=error)
+        return EXIT_FAILED
+    log.error("%s", found.message)
+    return EXIT_CONFIGURATION if isinstance(found, ConfigError) else EXIT_FAILED
 
 
 async def _follow_signals(

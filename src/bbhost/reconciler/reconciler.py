@@ -90,8 +90,9 @@ class Reconciler:
         if self._lists.unwanted(environment_id) is not None:
             self._tick.set()
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Reconcile after each new list or idle environment, until cancelled."""
+        task_status.started()
         while True:
             await self._tick.wait()
             await self.reconcile()
