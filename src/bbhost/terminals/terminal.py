@@ -42,7 +42,8 @@ QUIET_SECONDS = 0.02
 DRAIN_SECONDS = 1.0
 """The same, at most, where something else keeps writing or the sink is full."""
 EXITED_SECONDS = 2.0
-"""For handing over the last message; with a full sink it is lost, as all else is."""
+"""For handing over the last message; with a full sink it is lost, as all else is. Before that, as long
+again, only where the shell could not be ended within ``CLOSE_SECONDS``."""
 STREAMING_SECONDS = 0.01
 """Output that follows other output this closely is a stream, and may linger for a larger slice."""
 
@@ -157,10 +158,16 @@ class Terminal:
                 self._life.shield = True
                 exit_status = await self._live(shell, opened)
         finally:
-            shell.pty.close()
             self._shell = None
+            shell.pty.close()
             self._core.ended()
             fault_point("terminals.exited")
+            with trio.move_on_after(EXITED_SECONDS, shield=True):
+                if (
+                    not self._shell_gone
+                ):  # given up, or a defect: leave no zombie if it can be helped
+                    shell.process.signal_group(signal.SIGKILL)
+                    await shell.process.wait()
             with trio.move_on_after(EXITED_SECONDS, shield=True):
                 await self.sink.send(self._exited(exit_status))
 
