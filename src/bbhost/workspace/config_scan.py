@@ -17,7 +17,7 @@ gain nothing that it does not have. What is prevented is configuration that lies
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import trio
@@ -25,11 +25,10 @@ from attrs import field, frozen
 
 from bbhost.errors import GitCommandError
 from bbhost.toolkit.single_flight import SingleFlight
+from bbhost.workspace.file_stamp import Stamp, stamp_file, was_settled
 from bbhost.workspace.hardening import ConfigPair, overrides, split_key
 from bbhost.workspace.repository import GitDirs
 
-RACY_SECONDS = 0.05
-"""Longer than a tick of any file system's clock that has sub-second stamps."""
 INCLUDED_FILES_LIMIT = 64
 """Files one repository may include; a repository with more is refused."""
 OVERRIDES_LIMIT = 2000
@@ -40,8 +39,7 @@ CACHED_REPOSITORIES = 1024
 ListConfig = Callable[[tuple[str, ...], Path], Awaitable[bytes]]
 """Runs ``git config`` with these arguments in this directory and returns its stdout."""
 
-_Stamp = tuple[int, int, int, int, int] | None
-_Signature = tuple[tuple[str, _Stamp, _Stamp], ...]
+_Signature = tuple[Stamp, ...]
 
 
 @frozen
@@ -52,6 +50,8 @@ class ConfigScan:
     """Overrides, in the order to set them."""
     disarmed: tuple[str, ...] = ()
     """Keys of the repository that are overridden, sorted."""
+    submodule_ignore: Mapping[str, str] = field(factory=dict)
+    """By name of the submodule: what the configuration says to leave out when comparing."""
     signature: _Signature = field(default=(), repr=False)
 
 
@@ -73,13 +73,13 @@ class ConfigScanner:
         if (dirs.git_dir / "config.worktree").exists():
             key = dirs.git_dir
         known = self._cache.get(key)
-        if known is not None and known.signature == _sign([path for path, *_ in known.signature]):
+        if known is not None and known.signature == _again(known.signature):
             await trio.lowlevel.checkpoint()
             return known
         # A joined flight may have begun before a change made since; its stamps then differ.
         for _ in range(2):
             scan = await self._flights.run(key, lambda: self._scan(dirs, key))
-            if scan.signature == _sign([path for path, *_ in scan.signature]):
+            if scan.signature == _again(scan.signature):
                 return scan
         return await self._scan(dirs, key)
 
@@ -100,7 +100,13 @@ class ConfigScanner:
                 f"the configuration of {dirs.common_dir} sets more than {OVERRIDES_LIMIT} keys that may run programs"
             )
         disarmed = {name for _, name, _ in own} & {name for name, _ in pairs}
-        scan = ConfigScan(pairs, tuple(sorted(disarmed)), _sign(sorted(files)))
+        ignore = {
+            subsection: value
+            for _, name, value in own
+            for section, subsection, variable in (split_key(name),)
+            if (section, variable) == ("submodule", "ignore")
+        }
+        scan = ConfigScan(pairs, tuple(sorted(disarmed)), ignore, _sign(sorted(files)))
         self._remember(key, scan, began_ns)
         return scan
 
@@ -129,15 +135,11 @@ class ConfigScanner:
                 listing = await self._list_config(
                     ("--file", target, "--no-includes", "--list", "-z"), dirs.git_dir
                 )
-                own += [(target, *pair) for pair in _pairs(listing.split(b"\0"))]
+                own += [(target, *pair) for pair in parse_pairs(listing.split(b"\0"))]
 
     def _remember(self, key: Path, scan: ConfigScan, began_ns: int) -> None:
-        newest = max(
-            (stamp[1] for _, *stamps in scan.signature for stamp in stamps if stamp is not None),
-            default=0,
-        )
         self._cache.pop(key, None)
-        if newest < began_ns - int(RACY_SECONDS * 1e9):
+        if all(was_settled(stamp, began_ns) for stamp in scan.signature):
             self._cache[key] = scan
             if len(self._cache) > CACHED_REPOSITORIES:
                 del self._cache[next(iter(self._cache))]
@@ -152,7 +154,7 @@ def _parse_listing(
     origins: set[str] = set()
     fields = listing.split(b"\0")
     for scope, origin, pair in zip(fields[0::3], fields[1::3], fields[2::3], strict=False):
-        name, value = _pairs([pair])[0]
+        name, value = parse_pairs([pair])[0]
         path = ""
         if origin.startswith(b"file:"):
             # Git names files of the repository relative to where it ran, which was the git dir.
@@ -165,7 +167,8 @@ def _parse_listing(
     return own, user, origins
 
 
-def _pairs(items: list[bytes]) -> list[ConfigPair]:
+def parse_pairs(items: list[bytes]) -> list[ConfigPair]:
+    """Split what ``git config --list -z`` prints into keys and values."""
     pairs = []
     for item in filter(None, items):
         name, _, value = os.fsdecode(item).partition("\n")
@@ -178,12 +181,8 @@ def _include_target(origin: str, value: str) -> str:
 
 
 def _sign(paths: list[str]) -> _Signature:
-    return tuple((path, _stamp(path, follow=False), _stamp(path, follow=True)) for path in paths)
+    return tuple(stamp_file(path) for path in paths)
 
 
-def _stamp(path: str, *, follow: bool) -> _Stamp:
-    try:
-        found = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - called several times for each git child
-    except (OSError, ValueError):
-        return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
+def _again(signature: _Signature) -> _Signature:
+    return tuple(stamp_file(stamp.path) for stamp in signature)

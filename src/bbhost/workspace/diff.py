@@ -19,14 +19,15 @@ from bbhost.domain.status import (
 )
 from bbhost.workspace.diff_text import CutText, DiffReader, DiffTotals
 from bbhost.workspace.git import Git
-from bbhost.workspace.hardening import LEAVE_INDEX_ALONE
+from bbhost.workspace.hardening import LEAVE_INDEX_ALONE, ConfigPair
 from bbhost.workspace.repository import Repository, head_has_commit, object_format
 from bbhost.workspace.untracked_index import SHA1, SHA256, ObjectFormat, write_untracked_index
 
 DIFF_SECONDS = 60.0
 """Deadline of each git child of a diff."""
 
-_FORMAT = ("--raw", "--numstat", "--find-renames", "--ignore-submodules=dirty")
+_SUMMARY = ("--raw", "--numstat", "--find-renames")
+_FORMAT = (*_SUMMARY, "--ignore-submodules=dirty")
 _PATCH = ("--patch", "--binary")
 _index_limiter = trio.CapacityLimiter(2)
 """Threads that write indexes of untracked files."""
@@ -93,7 +94,9 @@ class _Reading:
     async def working_tree(self, against: str) -> None:
         """Tracked files against a commit, then untracked files as new."""
         listed = await self._run("ls-files", "--others", "--exclude-standard", "-z")
-        await self.read("diff", *_FORMAT, *_PATCH, against, "--")
+        inside = await self.git.submodule_config(self.repository.work_tree)
+        options = _SUMMARY if inside else _FORMAT
+        await self.read("diff", *options, *_PATCH, against, "--", config=inside)
         untracked = [name for name in listed.split(b"\0") if name]
         if untracked:
             await self._read_untracked(untracked)
@@ -113,7 +116,12 @@ class _Reading:
         finally:
             index.unlink(missing_ok=True)
 
-    async def read(self, *args: str, env: dict[str, str] | None = None) -> None:
+    async def read(
+        self,
+        *args: str,
+        env: dict[str, str] | None = None,
+        config: tuple[ConfigPair, ...] = (),
+    ) -> None:
         """Run one git child, taking its output as it comes and ending it when enough has come."""
         reader = DiffReader(self.patch, self.files, self.totals)
 
@@ -127,7 +135,7 @@ class _Reading:
                 *args,
                 cwd=self.repository.work_tree,
                 extra_env=env or {},
-                extra_config=(LEAVE_INDEX_ALONE,),
+                extra_config=(*config, LEAVE_INDEX_ALONE),
                 timeout_seconds=DIFF_SECONDS,
                 on_output=take,
             )

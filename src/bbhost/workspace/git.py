@@ -27,7 +27,8 @@ from bbhost.workspace.hardening import (
     ConfigPair,
     config_environment,
 )
-from bbhost.workspace.repository import find_git_dirs, git_dirs_of
+from bbhost.workspace.repository import GitDirs, find_git_dirs, git_dirs_of
+from bbhost.workspace.submodules import SubmoduleScanner
 
 GIT_PROCESSES_AT_ONCE = 8
 """Children of one :class:`Git` at a time; those who ask for more wait, first come first served."""
@@ -80,6 +81,9 @@ class Git:
         self._slots = trio.CapacityLimiter(processes_at_once)
         self._processes: Counter[str] = Counter()
         self._scanner = ConfigScanner(self._list_config)
+        self._submodules = SubmoduleScanner(
+            self._list_config, self._list_index, self._scanner.scan
+        )
 
     def statistics(self) -> GitStatistics:
         """Return a snapshot of the counts."""
@@ -167,13 +171,33 @@ class Git:
             return ConfigScan()
         return await self._scanner.scan(dirs)
 
+    async def submodule_config(self, work_tree: Path) -> tuple[ConfigPair, ...]:
+        """Return ``extra_config`` with which git may look into the submodules of ``work_tree``.
+
+        Empty where there is nothing safe to look into; then, and only then, give git
+        ``--ignore-submodules=dirty``. Without a process while nothing relevant has changed.
+
+        Raises:
+            GitCommandError: the configuration or ``.gitmodules`` cannot be read.
+        """
+        return await self._submodules.pairs(work_tree, await self.scan(work_tree))
+
+    async def _list_index(self, dirs: GitDirs) -> bytes:
+        listed = await self.run(
+            *("ls-files", "--stage", "-z"),
+            cwd=dirs.git_dir,
+            git_dir=dirs.git_dir,
+            timeout_seconds=SCAN_SECONDS,
+        )
+        return listed.stdout
+
     async def _list_config(self, args: tuple[str, ...], cwd: Path) -> bytes:
         """List configuration for the scanner, with nothing overridden: listing executes nothing."""
+        # A file that is named outright needs no repository; all else is the repository's own.
+        env = {} if args[0] == "--file" else {"GIT_DIR": str(cwd)}
         async with self._slots:
             self._processes["config"] += 1
-            completed = await self._bounded(
-                ["config", *args], SCAN_SECONDS, _Spawn(cwd, {"GIT_DIR": str(cwd)})
-            )
+            completed = await self._bounded(["config", *args], SCAN_SECONDS, _Spawn(cwd, env))
         if completed.returncode != 0 or completed.truncated:
             raise GitCommandError(f"{_shown(('config', *args))} failed: {_reason(completed)}")
         return completed.stdout

@@ -3,8 +3,8 @@
 The branches come from the cache of refs (one process for each repository when they changed), the
 comparison with a merge base from the cache by commit ids (see ``merge_base.py``).
 
-Changes inside a submodule count when its HEAD moved; git is not sent into submodules, whose own
-configuration could run programs.
+Changes inside a submodule count as far as looking into it is safe (see ``submodules.py``); beyond
+that only a HEAD that moved does.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from bbhost.domain.status import (
     WorkspaceStatus,
 )
 from bbhost.workspace.git import Git
-from bbhost.workspace.hardening import LEAVE_INDEX_ALONE
+from bbhost.workspace.hardening import LEAVE_INDEX_ALONE, ConfigPair
 from bbhost.workspace.merge_base import read_merge_base
 from bbhost.workspace.numstat import NO_COUNTS, DiffSummary, parse_diff_summary
 from bbhost.workspace.porcelain import PorcelainFile, PorcelainStatus, parse_porcelain
@@ -42,10 +42,10 @@ _STATUS_ARGS = (
     "--branch",
     "--no-ahead-behind",
     "--untracked-files=all",
-    "--ignore-submodules=dirty",
     "--find-renames",
     "-z",
 )
+IGNORE_INSIDE_SUBMODULES = "--ignore-submodules=dirty"
 _stat_limiter = trio.CapacityLimiter(2)
 """Threads that look at files for fingerprints."""
 
@@ -85,10 +85,18 @@ async def read_status(
 
     Cancellation: ends the git child under way.
     """
-    args = (*_STATUS_ARGS, "--ignored=matching") if with_ignored else _STATUS_ARGS
-    printed = await git.run(*args, cwd=repository.work_tree, timeout_seconds=STATUS_SECONDS)
+    inside = await git.submodule_config(repository.work_tree)
+    options = () if inside else (IGNORE_INSIDE_SUBMODULES,)
+    printed = await git.run(
+        *_STATUS_ARGS,
+        *options,
+        *(("--ignored=matching",) if with_ignored else ()),
+        cwd=repository.work_tree,
+        timeout_seconds=STATUS_SECONDS,
+        extra_config=inside,
+    )
     found = parse_porcelain(printed.stdout)
-    counted = await _count_lines(git, repository, found)
+    counted = await _count_lines(git, repository, found, options, inside)
     refs = await refs_cache.refs(repository)
     merge_base = None
     if merge_base_branch is not None:
@@ -106,20 +114,26 @@ async def read_status(
     return StatusReading(status, fingerprint, ignored)
 
 
-async def _count_lines(git: Git, repository: Repository, found: PorcelainStatus) -> DiffSummary:
+async def _count_lines(
+    git: Git,
+    repository: Repository,
+    found: PorcelainStatus,
+    options: tuple[str, ...],
+    inside: tuple[ConfigPair, ...],
+) -> DiffSummary:
     if found.head is None or not found.has_tracked_changes:
         return _NOTHING_COUNTED
     printed = await git.run(
         "diff",
         "--numstat",
         "--find-renames",
-        "--ignore-submodules=dirty",
+        *options,
         "-z",
         found.head,
         "--",
         cwd=repository.work_tree,
         timeout_seconds=STATUS_SECONDS,
-        extra_config=(LEAVE_INDEX_ALONE,),
+        extra_config=(*inside, LEAVE_INDEX_ALONE),
     )
     return parse_diff_summary(printed.stdout)
 

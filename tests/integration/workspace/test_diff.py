@@ -123,6 +123,22 @@ async def test_tracked_changes_equal_plain_git(repo: Path):
     assert diff.shortstat == stat.removeprefix(" ")
 
 
+async def test_submodule_equals_plain_git(repo: Path, tmp_path: Path):
+    """Work inside a submodule shows as git shows it."""
+    library = make_repository(tmp_path / "library")
+    run_git(
+        repo, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library), "lib"
+    )
+    commit_all(repo, "with library")
+    (repo / "lib" / "a.txt").write_text("x")
+    diff = await diff_of(repo, UncommittedDiff())
+    assert diff.diff == run_git(repo, "diff", "--binary", "HEAD").decode()
+    assert diff.files == run_git(repo, "diff", "--name-status", "HEAD").decode() == "M\tlib\n"
+    commit_all(repo / "lib", "forward")
+    diff = await diff_of(repo, UncommittedDiff())
+    assert diff.diff == run_git(repo, "diff", "--binary", "HEAD").decode()
+
+
 async def test_conflict_equals_plain_git(repo: Path):
     """Unmerged files are shown as git shows them."""
     run_git(repo, "checkout", "-qb", "side")

@@ -168,6 +168,7 @@ def target(repo: Path, tmp_path: Path) -> Path:
             (where / name).write_text("changed\n")
         (where / "new.txt").write_text("new\n")
     (repo / "lib" / "a.txt").write_text("changed inside\n")
+    (repo / "lib" / ".gitattributes").write_text(ATTRIBUTES)
     return repo
 
 
@@ -201,6 +202,14 @@ async def read_everything(where: Path) -> None:
         oracle = GitIgnoreOracle(git)
         await oracle.ignored_directories(str(where))
         await oracle.ignored_among(str(where), frozenset({"src", "other", "lib/x"}))
+
+
+async def changed_files(where: Path) -> set[str]:
+    repository = discover_repository(where)
+    assert repository is not None
+    git = Git()
+    status = (await read_status(git, RefsCache(git), repository)).status
+    return {file.path for file in status.working_tree.files}
 
 
 @pytest.mark.slow
@@ -314,8 +323,39 @@ async def test_arming_after_a_first_reading_is_noticed(
 
 @pytest.mark.slow
 async def test_a_submodule_can_not_arm_either(target: Path, canaries: Canaries):
-    """Git is not sent into submodules, whose configuration is their own."""
+    """Git looks into a submodule with the submodule's configuration disarmed as well."""
     write_config(target / ".git" / "modules" / "lib" / "config", canaries, armed_keys(canaries))
+    await read_everything(target)
+    assert canaries.sung() == []
+    assert "lib" in await changed_files(target)
+    run_git(target, "status", check=False)
+    assert "core.fsmonitor" in canaries.sung()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["unnamed", "nested", "named in the index only"])
+async def test_where_git_is_not_let_into_a_submodule(
+    target: Path, canaries: Canaries, tmp_path: Path, way: str
+):
+    """What cannot be disarmed beforehand is compared by its commit, whatever asks for more."""
+    inner = target / "lib"
+    match way:
+        case "unnamed":
+            inner = target / "embedded"
+            run_git(target, "clone", "-q", str(tmp_path / "library"), "embedded")
+            run_git(target, "add", "embedded")
+        case "nested":
+            inner = target / "lib" / "deep"
+            run_git(target / "lib", "clone", "-q", str(tmp_path / "library"), "deep")
+            run_git(target / "lib", "add", "deep")
+        case _:
+            run_git(target, "config", "--file", ".gitmodules", "submodule.lib.ignore", "none")
+            run_git(target, "add", ".gitmodules")
+            (target / ".gitmodules").unlink()
+    run_git(target, "config", "diff.ignoreSubmodules", "none")
+    (inner / "a.txt").write_text("changed inside\n")
+    config = Path(git_text(inner, "rev-parse", "--absolute-git-dir")) / "config"
+    write_config(config, canaries, armed_keys(canaries))
     await read_everything(target)
     assert canaries.sung() == []
 

@@ -209,19 +209,56 @@ async def test_conflicts(reader: Reader, repo: Path):
     assert await reader.files() == {"a.txt": "U", "both": "U", "src/b.txt": "U"}
 
 
-async def test_submodule_with_a_new_commit(reader: Reader, repo: Path, tmp_path: Path):
-    """A submodule whose HEAD moved is modified; git is not run inside it."""
+@pytest.fixture
+def with_library(repo: Path, tmp_path: Path) -> Path:
+    """The repository with a submodule ``lib``."""
     library = make_repository(tmp_path / "library")
     run_git(
         repo, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library), "lib"
     )
     commit_all(repo, "with library")
+    return repo
+
+
+def plain_files(repo: Path) -> list[str]:
+    """What git itself lists."""
+    lines = run_git(repo, "status", "--porcelain").decode().splitlines()
+    return [line[3:] for line in lines]
+
+
+async def test_submodule_with_a_new_commit(with_library: Path):
+    """A submodule whose HEAD moved is modified."""
+    reader = Reader(with_library)
     assert await reader.files() == {}
-    commit_all(repo / "lib", "forward")
+    commit_all(with_library / "lib", "forward")
     status = (await reader.read()).status.working_tree
     assert [(file.path, file.status.value, file.insertions) for file in status.files] == [
         ("lib", "M", 1)
     ]
+
+
+@pytest.mark.parametrize("ignore", [None, "none", "untracked", "dirty", "all"])
+@pytest.mark.parametrize("where", ["config", ".gitmodules"])
+async def test_work_inside_a_submodule(with_library: Path, ignore: str | None, where: str):
+    """Edits and new files inside count as git counts them, with what the repository leaves out."""
+    if ignore is not None:
+        place = [] if where == "config" else ["--file", ".gitmodules"]
+        run_git(with_library, "config", *place, "submodule.lib.ignore", ignore)
+    reader = Reader(with_library)
+    (with_library / "lib" / "new").write_text("x")
+    assert list(await reader.files()) == plain_files(with_library)
+    (with_library / "lib" / "a.txt").write_text("x")
+    assert list(await reader.files()) == plain_files(with_library)
+
+
+async def test_cost_with_a_submodule(with_library: Path):
+    """Once its configuration and index are known, looking into a submodule costs nothing of ours."""
+    reader = Reader(with_library)
+    with trio.fail_after(10):
+        while await reader.cost() != {"status": 1}:
+            pass
+    (with_library / "lib" / "a.txt").write_text("x")
+    assert await reader.cost() == {"status": 1, "diff": 1}
 
 
 async def test_nested_repository_is_one_untracked_entry(reader: Reader, repo: Path):
