@@ -240,7 +240,9 @@ def _find_registration(trash: Trash, removal: WorktreeRemoval) -> Registration |
     registration = read_registration(Path(entry.note.registration))
     if registration is None or registration.directory.parent.name != "worktrees":
         return None
-    return registration if registration.names(removal.path) else None
+    # One that names no worktree at all is half-made: the worktree in the trash named it.
+    ours = registration.names(removal.path) or registration.work_tree is None
+    return registration if ours else None
 
 
 def _keep_submodules(trash: Trash, removal: WorktreeRemoval, registration: Registration) -> None:

@@ -135,7 +135,7 @@ def _move(path: Path, directory: Path, note: TrashNote) -> TrashEntry | None:
         (directory / NOTE).write_text(json.dumps(asdict(note)), encoding="ascii")
         fault_point("trash.note_written")
         _rename(path, directory / FILES)
-    except BaseException as error:
+    except OSError as error:
         (directory / NOTE).unlink(missing_ok=True)
         directory.rmdir()
         if isinstance(error, FileNotFoundError):
