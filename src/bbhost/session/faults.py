@@ -45,18 +45,19 @@ def fault_of(error: Exception, what: str) -> Fault:
 
 
 def _telling(error: Exception) -> Exception:
-    leaves = list(_leaves(error))
+    members = list(leaves(error))
     for kind in (BbhostError, OSError):
-        for leaf in leaves:
-            if isinstance(leaf, kind):
-                return leaf
-    return leaves[0]
+        for member in members:
+            if isinstance(member, kind):
+                return member
+    return members[0]
 
 
-def _leaves(error: Exception) -> Iterator[Exception]:
+def leaves(error: Exception) -> Iterator[Exception]:
+    """The members of a group and of the groups in it; of another exception, itself."""
     if isinstance(error, ExceptionGroup):
         for member in error.exceptions:
-            yield from _leaves(member)
+            yield from leaves(member)
     else:
         yield error
 

@@ -11,15 +11,15 @@ that is stuck cannot see the answers, so the same count notices it.
 import ssl
 from collections.abc import Awaitable, Callable
 from logging import getLogger
+from urllib.parse import urlsplit
 
 import trio
 from attrs import frozen
 from trio_websocket import (
     ConnectionClosed,
     ConnectionRejected,
-    HandshakeError,
     WebSocketConnection,
-    open_websocket_url,
+    wrap_client_stream,
 )
 
 from bbhost.contract.messages import (
@@ -34,6 +34,7 @@ from bbhost.contract.version import SUBPROTOCOL
 from bbhost.errors import WireError
 from bbhost.lifecycle.session import EndCause
 from bbhost.session.errors import LinkClosedError, ServerRefusedError, ServerUnreachableError
+from bbhost.session.faults import leaves
 
 log = getLogger(__name__)
 
@@ -43,6 +44,7 @@ CLOSE_SECONDS = 2.0
 """Wait for the last message, and then again for the other side to agree that it is over."""
 MESSAGE_BYTES_LIMIT = 1024 * 1024
 """Largest message taken from the server. Beyond it the socket is closed (1009) and opened anew."""
+_Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 INVALID_LIMIT = 20
 """Messages of one socket that may be wrong and are ignored; one more closes the socket."""
 
@@ -128,11 +130,12 @@ class Link:
 
     # --- the tasks of a link ----------------------------------------------------------------
 
-    async def _run(
+    async def run(
         self,
         on_message: Callable[[ServerMessage], None],
         body: Callable[["Link"], Awaitable[None]],
     ) -> LinkEnd:
+        """Keep the link alive until it ends, and ``body`` beside it. For :func:`use_link`."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._pump, on_message)
@@ -236,29 +239,78 @@ async def use_link(
         ServerUnreachableError: the socket could not be opened in time.
         ExceptionGroup: what ``body`` or ``on_message`` raised.
 
-    Cancellation: the socket is closed within ``CLOSE_SECONDS``.
+    Cancellation: the connection is cut at once, without a goodbye.
     """
-    end: LinkEnd | None = None
+    deadline = trio.current_time() + CONNECT_SECONDS
+    stream = await _connect(options, deadline)
+    # The library leaves the stream open when the other side ends the WebSocket.
     try:
-        async with open_websocket_url(
-            options.url,
-            ssl_context=options.tls,
-            subprotocols=[SUBPROTOCOL],
-            extra_headers=[(b"Authorization", f"Bearer {options.host_key}".encode())],
-            max_message_size=MESSAGE_BYTES_LIMIT,
-            connect_timeout=CONNECT_SECONDS,
-            disconnect_timeout=CLOSE_SECONDS,
-        ) as socket:
-            link = Link(socket, options)
-            end = await link._run(on_message, body)
-    except ConnectionRejected as error:
+        return await _use_stream(stream, options, deadline, on_message, body)
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _connect(options: LinkOptions, deadline: float) -> _Stream:
+    parts = urlsplit(options.url)
+    assert parts.hostname is not None
+    try:
+        with trio.fail_at(deadline):
+            if options.tls is None:
+                return await trio.open_tcp_stream(parts.hostname, parts.port or 80)
+            secured = await trio.open_ssl_over_tcp_stream(
+                parts.hostname,
+                parts.port or 443,
+                ssl_context=options.tls,
+                https_compatible=True,
+            )
+            try:
+                await secured.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(secured)
+                raise
+            return secured
+    except trio.TooSlowError as error:
+        raise ServerUnreachableError("no connection for the socket in time") from error
+    except (OSError, trio.BrokenResourceError) as error:
+        raise ServerUnreachableError(f"no connection for the socket: {error}") from error
+
+
+async def _use_stream(
+    stream: _Stream,
+    options: LinkOptions,
+    deadline: float,
+    on_message: Callable[[ServerMessage], None],
+    body: Callable[[Link], Awaitable[None]],
+) -> LinkEnd:
+    parts = urlsplit(options.url)
+    end: LinkEnd | None = None
+    rejected: ConnectionRejected | None = None
+    try:
+        async with trio.open_nursery() as reader:
+            socket = None
+            with trio.move_on_at(deadline):
+                socket = await wrap_client_stream(
+                    reader,
+                    stream,
+                    parts.netloc,
+                    f"{parts.path}?{parts.query}",
+                    subprotocols=[SUBPROTOCOL],
+                    extra_headers=[(b"Authorization", f"Bearer {options.host_key}".encode())],
+                    max_message_size=MESSAGE_BYTES_LIMIT,
+                )
+            if socket is not None:
+                end = await Link(socket, options).run(on_message, body)
+                with trio.move_on_after(CLOSE_SECONDS):
+                    await socket.aclose()
+            reader.cancel_scope.cancel()
+    except* ConnectionRejected as group:
+        rejected = next(one for one in leaves(group) if isinstance(one, ConnectionRejected))
+    if rejected is not None:
         raise ServerRefusedError(
-            error.status_code, "", "the socket was refused", retryable=True
-        ) from error
-    except HandshakeError as error:
-        if end is None:  # else the server merely did not agree to the closing in time
-            cause = error.__cause__ or error
-            raise ServerUnreachableError(f"the socket could not be opened: {cause!r}") from error
+            rejected.status_code, "", "the socket was refused", retryable=True
+        ) from rejected
+    if end is None:
+        raise ServerUnreachableError("the socket was not opened in time")
     return end
 
 

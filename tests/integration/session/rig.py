@@ -28,7 +28,7 @@ HOST = "host_rig"
 class FakeDaemon:
     """The daemon as the session sees it; records what it is told."""
 
-    description: SessionDescription = SessionDescription()
+    description: SessionDescription = field(factory=SessionDescription)
     opened: list[SessionOpenResponse] = field(factory=list)
     terminal_messages: list[TerminalMessage] = field(factory=list)
     forgotten: list[EnvironmentId] = field(factory=list)
@@ -64,7 +64,7 @@ class FakeDaemon:
 class Gate:
     """A handler that stops until it is let through; counts how many are inside."""
 
-    result: Any = EmptyResult()
+    result: Any = field(factory=EmptyResult)
     inside: int = 0
     most: int = 0
     begun: list[Any] = field(factory=list)
