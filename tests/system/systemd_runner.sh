@@ -4,8 +4,8 @@
 # Runs COMMAND as a service of a real systemd, which is PID 1 of namespaces of its own; prints what the command printed
 # and exits with its status. Needs root, unshare and systemd; nothing outside the repository. /tmp, /var/tmp, /run,
 # /var/log and /var/lib/systemd are private and empty inside, the network is a loopback of its own, cgroup v2 is the
-# unified tree. The rest of the file system is the real one, so the checkout and its virtual environment are there.
-# SECONDS_MAX (default 120) bounds the whole run; when it is over, everything inside is killed with its PID 1.
+# unified tree and has a root of its own, so several may run at once. The rest of the file system is the real one, so
+# the checkout and its virtual environment are there. SECONDS_MAX (default 120) bounds the whole run; when it is over, everything inside is killed with its PID 1.
 set -u
 
 properties=()
@@ -64,8 +64,24 @@ exec env -i container=lxc PATH="\$PATH" HOME="\$HOME" /lib/systemd/systemd --sys
   --show-status=no --log-level=warning --log-target=console
 BOOT
 
-timeout -k 5 "${SECONDS_MAX:-120}" unshare --pid --mount --uts --ipc --net --fork --mount-proc --kill-child \
-  --propagation private bash "$exchange/boot.sh" > "$exchange/console" 2>&1 < /dev/null
+# The cgroup tree is one for the whole machine, whatever the mount: without a root of its own every systemd started
+# here would manage the same groups, and the tests of one would find the processes of another.
+cat > "$exchange/enclose.sh" <<ENCLOSE
+tree=$exchange/cgroup
+mkdir \$tree && mount -t cgroup2 none \$tree || exit 2
+own=\$tree\$(sed -n 's/^0:://p' /proc/self/cgroup)
+root=\$own/systemd-runner-\$\$
+mkdir "\$root" && echo \$\$ > "\$root/cgroup.procs" || exit 2
+timeout -k 5 ${SECONDS_MAX:-120} unshare --cgroup --pid --mount --uts --ipc --net --fork --mount-proc --kill-child \
+  --propagation private bash "$exchange/boot.sh"
+echo \$\$ > "\$own/cgroup.procs"
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
+  find "\$root" -depth -type d -exec rmdir {} + 2>/dev/null
+  [ -d "\$root" ] || break
+  sleep 0.1
+done
+ENCLOSE
+unshare --mount --propagation private bash "$exchange/enclose.sh" > "$exchange/console" 2>&1 < /dev/null
 
 cat "$exchange/output" 2>/dev/null
 if [ -f "$exchange/status" ]; then

@@ -22,6 +22,7 @@ def _why_not() -> str | None:
         return "systemd or unshare is not installed"
     probe = [
         "unshare",
+        "--cgroup",
         "--pid",
         "--mount",
         "--net",
