@@ -1,13 +1,18 @@
 """A daemon that does nothing but speak the wire contract, for tests of a server."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    WebSocketConnection,
+    wrap_client_stream,
+)
 
 from bbhost.contract.ids import new_id
 from bbhost.contract.version import PROTOCOL_VERSION, SUBPROTOCOL
@@ -74,18 +79,14 @@ class ContractDaemon:
         self, session_id: str | None = None, subprotocol: str | None = SUBPROTOCOL
     ) -> AsyncIterator["DaemonSocket"]:
         """Open the WebSocket of a session."""
-        url = self.base_url.replace("http", "ws", 1) + "/internal/ws?sessionId="
-        async with open_websocket_url(
-            url + (session_id or self.session_id),
-            subprotocols=[subprotocol] if subprotocol else [],
-            extra_headers=[("Authorization", f"Bearer {self.host_key}")],
-        ) as connection:
-            send, receive = trio.open_memory_channel[dict[str, Any]](MESSAGE_BACKLOG)
-            async with trio.open_nursery() as nursery:
-                socket = DaemonSocket(connection, receive)
-                nursery.start_soon(_pump, connection, send)
-                yield socket
-                nursery.cancel_scope.cancel()
+        resource = f"/internal/ws?sessionId={session_id or self.session_id}"
+        async with open_socket(
+            self.base_url,
+            resource,
+            [subprotocol] if subprotocol else [],
+            [("Authorization", f"Bearer {self.host_key}")],
+        ) as socket:
+            yield socket
 
     @asynccontextmanager
     async def connected(self, **changes: object) -> AsyncIterator["DaemonSocket"]:
@@ -149,7 +150,7 @@ class ContractDaemon:
 
 
 class DaemonSocket:
-    """The open WebSocket of a :class:`ContractDaemon`."""
+    """An open WebSocket; what comes in is read at once, so that pings are answered."""
 
     def __init__(
         self,
@@ -191,6 +192,61 @@ async def _pump(
             except ConnectionClosed:
                 return
             await send.send(json.loads(text))
+
+
+class RefusedError(Exception):
+    """A server did not accept a WebSocket handshake."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(status, body)
+        self.status = status
+
+
+@asynccontextmanager
+async def open_socket(
+    base_url: str,
+    resource: str,
+    subprotocols: Sequence[str] = (),
+    headers: Sequence[tuple[str, str]] = (),
+) -> AsyncIterator[DaemonSocket]:
+    """Open a WebSocket on a TCP connection that is closed in any case.
+
+    trio-websocket leaves its own open when the server refuses the handshake or closes first.
+
+    Raises:
+        RefusedError: the handshake was refused.
+    """
+    url = httpx.URL(base_url)
+    assert url.port is not None
+    refused: list[RefusedError] = []
+    async with await trio.open_tcp_stream(url.host, url.port) as stream:
+        try:
+            async with trio.open_nursery() as nursery:
+                connection = await wrap_client_stream(
+                    nursery,
+                    stream,
+                    f"{url.host}:{url.port}",
+                    resource,
+                    subprotocols=subprotocols,
+                    extra_headers=list(headers),
+                )
+                send, receive = trio.open_memory_channel[dict[str, Any]](MESSAGE_BACKLOG)
+                nursery.start_soon(_pump, connection, send)
+                yield DaemonSocket(connection, receive)
+                with trio.move_on_after(1):
+                    await connection.aclose()
+                nursery.cancel_scope.cancel()
+        except* ConnectionRejected as group:
+            refused += [RefusedError(one.status_code, one.body or b"") for one in _leaves(group)]
+    if refused:
+        raise refused[0]
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[Any]:
+    found = []
+    for one in group.exceptions:
+        found += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
 
 
 async def enroll(base_url: str, token: str | None, data_dir: str) -> ContractDaemon:

@@ -40,7 +40,8 @@ class HubTimings:
     """A client that takes no byte of an answer or message for this long is disconnected."""
     linger_seconds: float = 1.0
     """How long a connection may outlive the handler that has finished with it early."""
-    websocket_ping_seconds: float = 20.0
+    keepalive_seconds: int = 60
+    """How long a connection may be silent before the kernel asks whether the peer is there."""
 
 
 @frozen

@@ -70,7 +70,7 @@ async def run_hub(
             policy = make_policy(
                 token=token,
                 port=address.port,
-                extra_hosts=(*config.allowed_hosts, *_own_name(config.host)),
+                extra_hosts=(*config.allowed_hosts, *_own_name(config.host, address.port)),
                 extra_origins=config.allowed_origins,
             )
             connections = Connections(make_app(services, policy), config)
@@ -125,15 +125,15 @@ def _address(config: HubConfig, listener: trio.SocketListener, token: str | None
     return HubAddress(host, port, f"http://{shown}:{port}", token)
 
 
-def _own_name(host: str) -> tuple[str, ...]:
-    """Return the name a hub is addressed by, unless it listens on every address."""
+def _own_name(host: str, port: int) -> tuple[str, ...]:
+    """Return what a ``Host`` header says of this hub, unless it listens on every address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return (host,)
+        return (f"{host}:{port}",)
     if address.is_unspecified:
         return ()
-    return (f"[{host}]" if address.version == 6 else host,)
+    return (f"[{host}]:{port}" if address.version == 6 else f"{host}:{port}",)
 
 
 def _check_exposure(config: HubConfig) -> None:

@@ -39,21 +39,26 @@ def _read_token(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(f"the token file {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"the token file {path} is not a regular file")
-        if status.st_uid != os.geteuid():
-            raise ConfigError(f"the token file {path} belongs to another user")
-        if status.st_mode & 0o077:
-            raise ConfigError(
-                f"the token file {path} can be used by others (mode"
-                f" {stat.S_IMODE(status.st_mode):04o}); delete it, and a new token is made"
-            )
-        text = file.read(LONGEST_TOKEN_BYTES).decode("ascii", "replace").strip()
+    try:
+        _check_private(path, os.fstat(descriptor))
+        text = os.read(descriptor, LONGEST_TOKEN_BYTES).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
     if len(text) < SHORTEST_TOKEN_CHARACTERS or not _is_token(text):
         raise ConfigError(f"the token file {path} holds no token; delete it, and one is made")
     return text
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"the token file {path} is not a regular file")
+    if status.st_uid != os.geteuid():
+        raise ConfigError(f"the token file {path} belongs to another user")
+    if status.st_mode & 0o077:
+        raise ConfigError(
+            f"the token file {path} can be used by others (mode"
+            f" {stat.S_IMODE(status.st_mode):04o}); delete it, and a new token is made"
+        )
 
 
 def _is_token(text: str) -> bool:

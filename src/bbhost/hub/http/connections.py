@@ -8,6 +8,7 @@ set when the application has finished with it early.
 """
 
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -128,6 +129,7 @@ class Connections:
             peer = parse_socket_addr(stream.socket.family, stream.socket.getpeername())
         except OSError:
             return  # gone already
+        _keep_alive(stream, self._config.timings.keepalive_seconds)
         guarded = GuardedStream(stream, self._config.timings.write_seconds)
         with trio.CancelScope() as scope:
             self._open[peer] = (guarded, scope)
@@ -175,6 +177,13 @@ class Connections:
             found[1].deadline = min(found[1].deadline, deadline)
 
 
+def _keep_alive(stream: trio.SocketStream, seconds: int) -> None:
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
+    if idle is not None:
+        stream.setsockopt(socket.IPPROTO_TCP, idle, seconds)
+
+
 def _hypercorn_config(config: HubConfig) -> Config:
     hypercorn = Config()
     # Its own handlers would write to standard error whatever the program's logging says.
@@ -184,5 +193,7 @@ def _hypercorn_config(config: HubConfig) -> Config:
     # Despite its name it is also the longest that a request head may take.
     hypercorn.keep_alive_timeout = config.timings.header_seconds
     hypercorn.websocket_max_message_size = config.limits.websocket_message_bytes
-    hypercorn.websocket_ping_interval = config.timings.websocket_ping_seconds
+    # No pings: Hypercorn never looks for the pong, and a trio-websocket client that is closing
+    # fails on one. Daemons have leases; of the others the kernel asks.
+    hypercorn.websocket_ping_interval = None
     return hypercorn
