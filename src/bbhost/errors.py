@@ -176,6 +176,43 @@ class RescueError(BbhostError):
     code = "rescue_failed"
 
 
+# --- threads and agents -----------------------------------------------------------------------
+
+
+class UnknownProviderError(BbhostError):
+    """No provider has this id."""
+
+    code = "unknown_provider"
+
+
+class MissingExecutableError(BbhostError):
+    """The program of a provider is not on PATH."""
+
+    code = "missing_executable"
+
+
+class AgentError(BbhostError):
+    """An agent refused, broke its protocol, did not answer in time, or has gone."""
+
+
+class AttachmentError(BbhostError):
+    """A file that came with a message cannot be had."""
+
+    code = "attachment_unavailable"
+
+
+class StaleInteractionError(BbhostError):
+    """Nobody waits for this answer any more."""
+
+    code = "stale_interactive_request"
+
+
+class InteractionMismatchError(BbhostError):
+    """The question is known to the server under another id."""
+
+    code = "interactive_request_mismatch"
+
+
 # --- the daemon itself ----------------------------------------------------------------------
 
 
