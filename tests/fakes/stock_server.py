@@ -123,6 +123,8 @@ class StockServer:
         self.host_keys: dict[str, str] = {}
         self.sessions: list[StockSession] = []
         self.commands: dict[str, StockCommand] = {}
+        self.settled_order: list[str] = []
+        """Ids of commands in the order in which daemons settled them."""
         self.environments: dict[str, str] = {}
         """Id -> status (``ready``, ``destroyed``, ...)."""
         self.threads: dict[str, str] = {}
@@ -477,15 +479,14 @@ class StockServer:
         row = self.commands.get(post.report.command_id)
         if row is None:
             raise Refusal(404, "command_not_found")
-        if isinstance(row.command, dict) and row.command.get("type") not in {
-            None,
-            post.report.type,
-        }:
+        kind = row.command.get("type") if isinstance(row.command, dict) else None
+        if isinstance(kind, str) and kind != post.report.type:
             raise Refusal(400, "invalid_request", "Invalid input")
         if row.state != "settled":  # the first one wins, later ones are ignored
             row.state = "settled"
             row.result = raw
             row.settled.set()
+            self.settled_order.append(row.command_id)
         return {"ok": True}
 
     # --- events -------------------------------------------------------------------------------
