@@ -22,6 +22,7 @@ MAX_DEPTH = 64
 MAX_ROUNDS = 3
 """How often a directory that fills up again while it is emptied is emptied anew."""
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIN_DIRECTORY = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def delete_slice(path: Path, seconds: float = SLICE_SECONDS) -> bool:
@@ -34,18 +35,27 @@ def delete_slice(path: Path, seconds: float = SLICE_SECONDS) -> bool:
             be deleted in this slice is gone.
     """
     try:
-        found = os.lstat(path)
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        return delete_slice_at(parent, path.name, seconds)
+    finally:
+        os.close(parent)
+
+
+def delete_slice_at(parent: int, name: str, seconds: float = SLICE_SECONDS) -> bool:
+    """The same for ``name`` in the open directory ``parent``, whose path may change meanwhile."""
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return True
     if not stat.S_ISDIR(found.st_mode):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent)
         return True
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        slice_ = _Slice(time.monotonic() + seconds, found.st_dev)
-        done = slice_.remove_directory(parent, path.name, 0)
-    finally:
-        os.close(parent)
+    slice_ = _Slice(time.monotonic() + seconds, found.st_dev)
+    done = slice_.remove_directory(parent, name, 0)
     if slice_.error is not None:
         raise slice_.error
     return done
@@ -58,6 +68,8 @@ class _Slice:
     top: int = -1
     error: OSError | None = None
     """The first failure; the slice goes on with what it can delete."""
+    moved: int = 0
+    """Directories moved up into the top."""
     _numbers: "count[int]" = field(factory=lambda: count(time.monotonic_ns()))
 
     def remove_directory(self, parent: int, name: str, depth: int) -> bool:
@@ -75,7 +87,9 @@ class _Slice:
                 )
             if depth == 0:
                 self.top = descriptor
-            for _ in range(MAX_ROUNDS):
+            rounds = 0
+            while rounds < MAX_ROUNDS:
+                moved = self.moved
                 if not self._empty(descriptor, depth):
                     return False
                 try:
@@ -85,6 +99,8 @@ class _Slice:
                 except OSError as error:
                     if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                         return self._fail(error)
+                    # What was moved up here from below is no sign of somebody else.
+                    rounds += self.moved == moved
                 else:
                     return True
         finally:
@@ -126,6 +142,7 @@ class _Slice:
             )
         except OSError as error:
             return self._fail(error)
+        self.moved += 1
         return True
 
     def _fail(self, error: OSError) -> bool:
@@ -137,14 +154,25 @@ def _open_directory(parent: int, name: str) -> int:
     try:
         descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
     except PermissionError:
-        # Not a symlink: the caller has looked, and nobody else writes to the trash.
-        os.chmod(name, stat.S_IRWXU, dir_fd=parent)
+        _make_accessible(parent, name)
         descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
     mode = os.fstat(descriptor).st_mode
     if mode & stat.S_IRWXU != stat.S_IRWXU:
         with suppress(OSError):
             os.fchmod(descriptor, stat.S_IMODE(mode) | stat.S_IRWXU)
     return descriptor
+
+
+def _make_accessible(parent: int, name: str) -> None:
+    """Give the owner all permissions on a directory that may not be opened, never on a link's target."""
+    if os.chmod in os.supports_follow_symlinks:
+        os.chmod(name, stat.S_IRWXU, dir_fd=parent, follow_symlinks=False)
+        return
+    pinned = os.open(name, _PIN_DIRECTORY, dir_fd=parent)
+    try:
+        Path(f"/proc/self/fd/{pinned}").chmod(stat.S_IRWXU)
+    finally:
+        os.close(pinned)
 
 
 def _with_write_permission(directory: int, change: Callable[[], None]) -> None:
