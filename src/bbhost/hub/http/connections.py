@@ -19,7 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from bbhost.hub.config import HubConfig
+from bbhost.hub.config import HubConfig, HubTimings
 from bbhost.hub.errors import ApiError
 from bbhost.hub.http.asgi import Message, Receive, Scope, Send, refuse
 from bbhost.toolkit.value import AsyncValue
@@ -33,13 +33,16 @@ class GuardedStream:
     """A socket stream whose writes give up on a peer that does not read.
 
     Args:
-        write_seconds: longest that 64 KiB may take to be taken by the peer.
+        timings: ``write_seconds`` and ``linger_seconds``.
     """
 
-    def __init__(self, stream: trio.SocketStream, write_seconds: float) -> None:
+    def __init__(self, stream: trio.SocketStream, timings: HubTimings) -> None:
         self.socket = stream.socket
         self._stream = stream
-        self._write_seconds = write_seconds
+        self._write_seconds = timings.write_seconds
+        self._linger_seconds = timings.linger_seconds
+        self._closing = False
+        self._ended = trio.Event()
         self._aborted = False
         self._writing: trio.CancelScope | None = None
 
@@ -61,20 +64,39 @@ class GuardedStream:
                 raise trio.BrokenResourceError("the peer does not read")
 
     async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        """Return what has come in."""
-        return await self._stream.receive_some(max_bytes)
+        """Return what has come in; once the stream is being closed, discard it."""
+        try:
+            while True:
+                data = await self._stream.receive_some(max_bytes)
+                if not data:
+                    self._ended.set()
+                if not data or not self._closing:
+                    return data
+        except BaseException:
+            self._ended.set()
+            raise
 
     async def send_eof(self) -> None:
         """Tell the peer that no more will come."""
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """Close the socket."""
-        await self._stream.aclose()
+        """Close the socket, after giving the peer a moment to read the last answer.
+
+        Closing while something of the peer's is unread resets the connection, and the answer that
+        refuses a body too large would be lost with it.
+        """
+        self._closing = True
+        try:
+            with trio.move_on_after(self._linger_seconds):
+                await self._ended.wait()
+        finally:
+            await self._stream.aclose()
 
     def abort(self) -> None:
         """Close at once and end a write under way, also one that is shielded."""
         self._aborted = True
+        self._ended.set()
         self._stream.socket.close()
         if self._writing is not None:
             self._writing.cancel()
@@ -130,7 +152,7 @@ class Connections:
         except OSError:
             return  # gone already
         _keep_alive(stream, self._config.timings.keepalive_seconds)
-        guarded = GuardedStream(stream, self._config.timings.write_seconds)
+        guarded = GuardedStream(stream, self._config.timings)
         with trio.CancelScope() as scope:
             self._open[peer] = (guarded, scope)
             try:
@@ -150,21 +172,26 @@ class Connections:
     async def _land(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for one request, and bound what its end leaves behind."""
         is_websocket = scope["type"] == "websocket"
-        finished_reading = is_websocket
+        finished_reading = is_websocket or not _announces_body(scope)
 
-        async def watch() -> Message:
+        async def watched_receive() -> Message:
             nonlocal finished_reading
             message = await receive()
             if not message.get("more_body", False):
                 finished_reading = True
             return message
 
+        async def watched_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and not finished_reading:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
         self._websockets.value += is_websocket
         try:
             if scope["http_version"] not in {"1.0", "1.1"}:
-                await refuse(scope, send, ApiError(505, "http_version", "Use HTTP/1.1"))
+                await refuse(scope, watched_send, ApiError(505, "http_version", "Use HTTP/1.1"))
                 return
-            await self._app(scope, watch, send)
+            await self._app(scope, watched_receive, watched_send)
         finally:
             self._websockets.value -= is_websocket
             if is_websocket or not finished_reading:
@@ -175,6 +202,13 @@ class Connections:
         if found is not None:
             deadline = trio.current_time() + self._config.timings.linger_seconds
             found[1].deadline = min(found[1].deadline, deadline)
+
+
+def _announces_body(scope: Scope) -> bool:
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return True
+    return False
 
 
 def _keep_alive(stream: trio.SocketStream, seconds: int) -> None:
