@@ -38,6 +38,9 @@ class Area(ABC):
     blind: set[str] = field(factory=set, init=False)
     """Directories that may not be read, so changes in them are not told."""
     needs_survey: bool = field(default=True, init=False)
+    rules_read_at: int | None = field(default=None, init=False)
+    """When what ``learn`` found out was true, nanoseconds since the epoch by the clock that file
+    systems use; None if that does not grow old."""
     unsure: bool = field(default=True, init=False)
     """Changes may have been missed; told with the next announcement."""
     busy: bool = field(default=False, init=False)
@@ -165,6 +168,27 @@ class Area(ABC):
     @abstractmethod
     def rejected(self, paths: Collection[str]) -> None:
         """These new directories are not to be watched; remember it where that saves asking."""
+
+    @property
+    def looks_for_nested(self) -> bool:
+        """Whether repositories inside are to be told apart."""
+        return False
+
+    def found_nested(self, path: str, git_dir: str) -> None:
+        """The directory ``path`` is a repository of its own.
+
+        Args:
+            git_dir: its git dir, absolute; empty if it is (still) broken and counts as ordinary.
+        """
+        raise NotImplementedError(f"{self.root_path} cannot hold {path}, {git_dir}")
+
+    def dispense(self) -> bool:
+        """The root is missing. Whether the watch goes on without it; if so, it is let go of."""
+        return False
+
+    def parts(self) -> "tuple[Area, ...]":
+        """This area and those that belong to it alone."""
+        return (self,)
 
     # --- life ---------------------------------------------------------------------------
 

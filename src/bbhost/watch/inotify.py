@@ -18,8 +18,7 @@ from bbhost.watch.areas import Area
 from bbhost.watch.attempts import Attempts
 from bbhost.watch.git_areas import CommonArea, GitDirArea
 from bbhost.watch.kernel import Kernel, NoRoomError
-from bbhost.watch.places import SilentFileSystemError
-from bbhost.watch.scanning import identify
+from bbhost.watch.places import SilentFileSystemError, identify
 from bbhost.watch.survey import Surveyor
 from bbhost.watch.table import WatchTable
 from bbhost.watch.tree_area import TreeArea
@@ -200,9 +199,10 @@ class InotifyBackend:
                 ended.append(group.common)
                 if self._commons.get(group.common.root_path) is group.common:
                     del self._commons[group.common.root_path]
+        parts = [part for area in ended for part in area.parts()]
         for area in ended:
             area.release()
-        return [area for area in ended if area.busy]
+        return [part for part in parts if part.busy]
 
     async def end(self, watch: Watch) -> None:
         """Let go of a watch and wait until no kernel watch of it is left.
@@ -254,7 +254,7 @@ class InotifyBackend:
 
     def _areas(self) -> list[Area]:
         own = [area for group in self._groups.values() for area in group.own]
-        return [*self._commons.values(), *own]
+        return [part for area in (*self._commons.values(), *own) for part in area.parts()]
 
     # --- settling -----------------------------------------------------------------------
 
@@ -296,6 +296,8 @@ class InotifyBackend:
             except (NoRoomError, SilentFileSystemError) as error:
                 self._move_away(area, error)
             except (OSError, BbhostError) as error:
+                if _is_final(area, error) and area.dispense():
+                    return
                 if _is_final(area, error):
                     self._stop(area, _reason(error))
                 else:

@@ -16,7 +16,7 @@ from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 from bbhost.errors import BbhostError
 from bbhost.watch.attempts import Attempts
 from bbhost.watch.changed_paths import ChangedPaths
-from bbhost.watch.scanning import identify
+from bbhost.watch.places import identify
 from bbhost.watch.values import WatchBackend, WatchSettings
 from bbhost.watch.watch import Watch
 

@@ -71,3 +71,12 @@ def silent_file_system(path: str) -> str | None:
         raise OSError(code, os.strerror(code), path)
     magic = ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF
     return _SILENT_FILE_SYSTEMS.get(magic)
+
+
+def identify(path: str) -> tuple[int, int] | None:
+    """Return device and inode of a directory, None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - the same
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

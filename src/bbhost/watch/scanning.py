@@ -11,10 +11,24 @@ from collections.abc import Callable, Iterable, Sequence
 from attrs import field, frozen
 
 from bbhost.watch.kernel import Kernel
+from bbhost.watch.nested import nested_git_dir
 from bbhost.watch.places import SilentFileSystemError, silent_file_system
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+
+
+@frozen
+class Rules:
+    """What a survey goes into."""
+
+    admits: Callable[[str], bool | None]
+    """Whether a subdirectory is to be watched; None if that has to be asked."""
+    looks_for_nested: bool = False
+    """Do not go into repositories below the root."""
+    since_ns: int | None = None
+    """Directories changed at this time or later may hold what ``admits`` was made without: what it
+    would let in has to be asked about."""
 
 
 @frozen
@@ -36,6 +50,9 @@ class Scanned:
     """Names of subdirectories that nobody has asked about yet."""
     forbidden: list[str] = field(factory=list)
     """Names of subdirectories that may not be watched; ``""`` if this one may not be read."""
+    nested: list[str] = field(factory=list)
+    """The git dir, where this is a repository of its own, whose content was not looked at then;
+    ``""`` where it is a broken one, which counts as an ordinary directory."""
 
 
 def open_root(kernel: Kernel, path: str) -> Opened:
@@ -52,15 +69,6 @@ def open_root(kernel: Kernel, path: str) -> Opened:
     wd = kernel.add(real)
     found = os.stat(real)  # noqa: PTH116 - the path may not be valid unicode
     return Opened(wd, (found.st_dev, found.st_ino))
-
-
-def identify(path: str) -> tuple[int, int] | None:
-    """Return device and inode of a directory, None if there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - the same
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def add_watches(kernel: Kernel, paths: Sequence[str]) -> list[int | None]:
@@ -89,13 +97,12 @@ def scan(
     kernel: Kernel,
     root: str,
     paths: Sequence[str],
-    admits: Callable[[str], bool | None],
+    rules: Rules,
 ) -> tuple[list[Scanned], OSError | None]:
     """List watched directories and watch their subdirectories.
 
     Args:
         root: absolute path that ``paths`` are relative to.
-        admits: whether a subdirectory is to be watched; None if that has to be asked.
 
     Returns:
         One answer for each path, and the fault that ended the work early (what was done until
@@ -106,7 +113,7 @@ def scan(
         answer = Scanned()
         answers.append(answer)
         try:
-            _scan_one(kernel, root, path, admits, answer)
+            _scan_one(kernel, root, path, rules, answer)
         except OSError as error:
             if error.errno in _ABSENT:
                 answers[-1] = Scanned(True, answer.watched)
@@ -121,13 +128,21 @@ def _scan_one(
     kernel: Kernel,
     root: str,
     path: str,
-    admits: Callable[[str], bool | None],
+    rules: Rules,
     answer: Scanned,
 ) -> None:
-    for name in _subdirectories(f"{root}/{path}"):
+    names, has_git = _subdirectories(f"{root}/{path}")
+    if rules.looks_for_nested and has_git and path:
+        git_dir = nested_git_dir(f"{root}/{path}")
+        answer.nested.append(git_dir or "")
+        if git_dir is not None:
+            return
+    # Looked at after the listing: whatever came before it has left its time.
+    is_newer = rules.since_ns is not None and _changed_at(f"{root}/{path}") >= rules.since_ns
+    for name in names:
         inner = f"{path}/{name}" if path else name
-        verdict = admits(inner)
-        if verdict is None:
+        verdict = rules.admits(inner)
+        if verdict is None or (verdict and is_newer):
             answer.undecided.append(name)
         elif verdict:
             try:
@@ -139,9 +154,21 @@ def _scan_one(
                     raise
 
 
-def _subdirectories(path: str) -> list[str]:
+def _subdirectories(path: str) -> tuple[list[str], bool]:
+    """Return the names of subdirectories, and whether there is a ``.git``, which is not among them."""
+    names = []
+    has_git = False
     with os.scandir(path) as entries:
-        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for entry in entries:
+            if entry.name == ".git":
+                has_git = True
+            elif entry.is_dir(follow_symlinks=False):
+                names.append(entry.name)
+    return names, has_git
+
+
+def _changed_at(path: str) -> int:
+    return os.stat(path).st_mtime_ns  # noqa: PTH116 - as above
 
 
 def look_ahead(
@@ -164,8 +191,10 @@ def look_ahead(
         if not enters(path):
             continue
         try:
-            names = _subdirectories(f"{root}/{path}")
+            names, has_git = _subdirectories(f"{root}/{path}")
         except OSError:
+            continue
+        if has_git and nested_git_dir(f"{root}/{path}") is not None:
             continue
         inner = [f"{path}/{name}" for name in names if f"{path}/{name}" not in seen]
         seen.update(inner)

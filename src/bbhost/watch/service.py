@@ -11,10 +11,9 @@ import trio
 from bbhost.errors import NotGitRepoError, PathNotFoundError
 from bbhost.watch.budget import watch_budget
 from bbhost.watch.debounce import Debounce
-from bbhost.watch.places import refuse_broad_root
+from bbhost.watch.places import identify, refuse_broad_root
 from bbhost.watch.polling import PollingBackend
 from bbhost.watch.rule_files import RuleFiles
-from bbhost.watch.scanning import identify
 from bbhost.watch.values import (
     IgnoreOracle,
     WatchBackend,

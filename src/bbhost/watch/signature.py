@@ -14,6 +14,7 @@ from bbhost.watch.git_names import (
     git_dir_concern,
     is_surveyed_in_common,
 )
+from bbhost.watch.nested import nested_git_dir
 from bbhost.watch.values import WatchTarget
 
 
@@ -74,7 +75,9 @@ def _add_tree(
             if limit < 0:
                 return directories, True
             path = f"{directory}/{entry.name}" if directory else entry.name
-            if path == ".git":
+            if entry.name == ".git":
+                if directory:
+                    _add_nested(digests, f"{root}/{directory}")
                 continue
             if not entry.is_dir(follow_symlinks=False):
                 facts = _facts(entry)
@@ -84,6 +87,17 @@ def _add_tree(
             elif path not in ignored:
                 directories.append(path)
     return directories, False
+
+
+def _add_nested(digests: _Digests, directory: str) -> None:
+    """Add the HEAD of a repository in the tree; its history of HEAD moves with every commit."""
+    git_dir = nested_git_dir(directory)
+    for name in ("HEAD", "logs/HEAD") if git_dir is not None else ():
+        try:
+            found = os.stat(f"{git_dir}/{name}")  # noqa: PTH116 - may not be valid unicode
+        except OSError:
+            continue
+        digests.workspace.update(_line(name, found.st_size, found.st_ino, found.st_mtime_ns))
 
 
 def _add_git_dir(digests: _Digests, git_dir: str) -> None:

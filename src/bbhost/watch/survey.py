@@ -74,7 +74,7 @@ class Surveyor:
                     return
             fault_point("watch.root_watched")
             await area.learn()
-            await self._descend(area, [root], area.admits)
+            await self._descend(area, [root], area.admits, area.rules_read_at)
         except BaseException:
             area.needs_survey = True
             if root is not None:
@@ -151,7 +151,11 @@ class Surveyor:
         return node
 
     async def _descend(
-        self, area: Area, nodes: list[Node], admits: Callable[[str], bool | None]
+        self,
+        area: Area,
+        nodes: list[Node],
+        admits: Callable[[str], bool | None],
+        since_ns: int | None = None,
     ) -> None:
         """Read directories that are watched, and all below them."""
         todo = deque(nodes)
@@ -162,7 +166,11 @@ class Surveyor:
             paths = [node.path for node in batch]
             with self.table.additions():
                 answers, fault = await self._in_thread(
-                    scanning.scan, self.kernel, area.root_path, paths, admits
+                    scanning.scan,
+                    self.kernel,
+                    area.root_path,
+                    paths,
+                    scanning.Rules(admits, area.looks_for_nested, since_ns),
                 )
                 for node, path, answer in zip(batch, paths, answers, strict=False):
                     todo.extend(self._take(area, node, path, answer))
@@ -172,6 +180,8 @@ class Surveyor:
             fault_point("watch.slice_surveyed")
 
     def _take(self, area: Area, node: Node, path: str, answer: scanning.Scanned) -> list[Node]:
+        for git_dir in answer.nested:
+            area.found_nested(path, git_dir)
         prefix = f"{path}/" if path else ""
         entered = []
         for name, wd in answer.watched:

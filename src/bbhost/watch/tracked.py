@@ -7,6 +7,7 @@ entry states in front of it.
 """
 
 import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,13 +29,35 @@ def index_may_contain(index: str, directories: Iterable[str]) -> bool:
     Raises:
         OSError: the file cannot be read.
     """
+    data = _read(index)
+    return _may_have(data, [os.fsencode(f"{directory}/") for directory in directories])
+
+
+def tracked_among(index: str, paths: Iterable[str]) -> frozenset[str]:
+    """Return those of ``paths`` that have an entry of their own, or may have one.
+
+    Args:
+        index: absolute path of the index file; a missing one has no entries.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    data = _read(index)
+    return frozenset(path for path in paths if _may_have(data, [os.fsencode(path) + b"\0"]))
+
+
+def _read(index: str) -> bytes:
     try:
-        data = Path(index).read_bytes()
+        return Path(index).read_bytes()
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return False
+            return b""
         raise
-    wanted = [f"{directory}/".encode("utf-8", "surrogateescape") for directory in directories]
+
+
+def _may_have(data: bytes, wanted: list[bytes]) -> bool:
+    if not data:
+        return False
     version = int.from_bytes(data[4:8], "big")
     is_split = b"link\x00\x00\x00" in data[-4096:]
     if version not in _PLAIN_VERSIONS or is_split or len(data) * len(wanted) > _MOST_WORK:

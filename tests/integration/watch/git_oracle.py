@@ -1,6 +1,7 @@
 """A small oracle over real git, and a real repository to ask it about."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -57,6 +58,8 @@ class GitOracle:
     listed: int = 0
     failures: list[Exception] = field(factory=list)
     """Raised instead of an answer, one each."""
+    after_listing: Callable[[], object] | None = None
+    """Done when git has listed the ignored directories, before the answer is given."""
     gate: trio.Event | None = None
     """Answers wait for it."""
 
@@ -81,6 +84,8 @@ class GitOracle:
         """List all ignored directories."""
         self.listed += 1
         out = await self._run(root, "status", "--porcelain", "-z", "--ignored=matching")
+        if self.after_listing is not None:
+            self.after_listing()
         entries = (line for line in out.decode().split("\0") if line.startswith("!! "))
         return frozenset(entry[3:-1] for entry in entries if entry.endswith("/"))
 

@@ -8,7 +8,6 @@ import trio
 
 from bbhost.watch import ChangeBatch, Watch, WatchService
 
-
 QUIET_SECONDS = 0.2
 """Longer than any backend takes to give out a batch, debounce included."""
 

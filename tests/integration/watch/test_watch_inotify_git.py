@@ -101,8 +101,7 @@ async def test_a_merge_in_progress_is_workspace(pair) -> None:
     first, one, _two = pair
     git_dir = git(first, "rev-parse", "--absolute-git-dir").strip()
     before = counts(one)
-    with pathlib.Path(f"{git_dir}/MERGE_HEAD").open("w") as file:
-        file.write("x")
+    Path(git_dir, "MERGE_HEAD").write_text("x")
     assert changes(one, before) == (True, False)
 
 

@@ -66,6 +66,23 @@ async def test_ignored_directories_that_appear_cost_no_watch_and_one_question(
         assert len(oracle.asked) == 1, "a known ignored directory is not asked about again"
 
 
+async def test_ignored_directories_that_appear_during_the_start_cost_no_watch(
+    service, repository, oracle
+) -> None:
+    """Git's list is older than they are, and their parent was not watched yet."""
+    (repository / "x" / "y").mkdir(parents=True)
+
+    def install() -> None:
+        (repository / "x" / "y" / "node_modules" / "p").mkdir(parents=True)
+        (repository / "x" / "y" / "wanted" / "p").mkdir(parents=True)
+
+    oracle.after_listing = install
+    async with service.open_watch(target_of(repository), oracle) as watch:
+        await settle(watch)
+        paths = {".", "src", "x", "x/y", "x/y/wanted", "x/y/wanted/p"}
+        assert watched_paths(service, repository) == paths
+
+
 @pytest.mark.parametrize("attempt", range(5))
 async def test_a_write_into_a_tree_made_at_once_is_never_missed(
     service, repository, oracle, attempt
