@@ -38,14 +38,25 @@ JOURNAL_NAME = "bbhost.sqlite"
 
 @define(eq=False)
 class Link:
-    """The session, once there is one. What happens before it exists is of no interest to a server."""
+    """The session, once there is one, and what is to be told by it."""
 
     session: Session | None = None
+    _untold: set[tuple[EnvironmentId, EnvironmentChange]] = field(factory=set)
+    """Changes from before that: at most one of each kind for each environment."""
 
     def note_change(self, environment_id: EnvironmentId, change: EnvironmentChange) -> None:
-        """Post a change, if there is a session to post it with. Never blocks."""
-        if self.session is not None:
+        """Have a change posted, now or when a session is open. Never blocks."""
+        if self.session is None:
+            self._untold.add((environment_id, change))
+        else:
             self.session.changes.changed(environment_id, change)
+
+    def attach(self, session: Session) -> None:
+        """Here it is; it keeps what it cannot post yet."""
+        self.session = session
+        untold, self._untold = self._untold, set()
+        for environment_id, change in untold:
+            session.changes.changed(environment_id, change)
 
     async def send(self, message: object) -> bool:
         """Send a terminal message; False where there is no session."""

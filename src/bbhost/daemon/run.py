@@ -78,7 +78,7 @@ async def _climb(
             make_handlers(parts, publishing, lambda event: session.events.publish(event)),
         )
     )
-    parts.link.session = session
+    parts.link.attach(session)
     await ladder.enter_async_context(running(serve_locally, parts, session, stop))
     return session
 

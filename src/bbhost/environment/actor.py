@@ -84,6 +84,7 @@ class EnvironmentActor:
         # Capacity 0: whoever sends waits until the owner takes it, so nothing queues up.
         self._mail_in, self._mail_out = trio.open_memory_channel[_Mail](0)
         self.boundary = services.open_boundary(record.environment_id, record.incarnation)
+        self._restored = record.state is EnvironmentState.READY
         self.durable = record
         """The record as the journal has it."""
         self._arriving: EnvironmentView | None = None
@@ -257,7 +258,12 @@ class EnvironmentActor:
             state_work,
             lambda: self._services.note_idle(record.environment_id),
         )
-        self.ready_work = ReadyWork(record, self._services, self._cache_statistics)
+        self.ready_work = ReadyWork(
+            record,
+            self._services,
+            self._cache_statistics,
+            tell_first=self._restored,
+        )
         state_work.start_soon(self.ready_work.run)
         if self._arriving is not None:
             self.view.value, self._arriving = self._arriving, None

@@ -34,7 +34,11 @@ class ReadyWork:
         record: EnvironmentRecord,
         services: EnvironmentServices,
         statistics: StatusCacheStatistics,
+        *,
+        tell_first: bool = False,
     ) -> None:
+        self._tell_first = tell_first
+        """Nobody knows what happened before the watch began (a restart): tell when it has."""
         self._record = record
         self._services = services
         self.cache = StatusCache(self._compute_status, statistics)
@@ -126,6 +130,9 @@ class ReadyWork:
         if batch.workspace or batch.unknown or refs_differ:
             await self._compare_status()
             self.baseline.set()
+        if self._tell_first:
+            self._tell_first = False
+            self.note_everything_changed()
 
     async def _compare_status(self) -> None:
         try:

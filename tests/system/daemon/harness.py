@@ -1,0 +1,159 @@
+"""The real daemon as a process, driven by a scripted server that behaves like the stock one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from tests.fakes.stock_server import StockServer
+
+HOST_ID = "host_test000001"
+
+
+@define(eq=False)
+class DaemonProcess:
+    """One run of ``python -m bbhost.daemon``."""
+
+    process: trio.Process
+    data_dir: Path
+    log: Path
+    _ended: bool = field(default=False, init=False)
+
+    def log_text(self) -> str:
+        """What it logged so far."""
+        return self.log.read_text(errors="replace")
+
+    def log_entries(self) -> list[dict[str, Any]]:
+        """Its log lines, parsed."""
+        return [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{")]
+
+    def inotify_watches(self) -> int:
+        """How many watches the kernel holds for it."""
+        count = 0
+        for entry in Path(f"/proc/{self.process.pid}/fdinfo").iterdir():
+            try:
+                count += entry.read_text().count("inotify wd:")
+            except OSError:
+                continue
+        return count
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+        return await self.process.wait()
+
+    async def terminate(self) -> int:
+        """SIGTERM, and wait."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.wait()
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.wait()
+
+    async def poll(self, condition: Callable[[], Awaitable[bool] | bool]) -> None:
+        """Look again and again until ``condition`` holds: the other process tells nobody."""
+        while True:
+            held = condition()
+            if held if isinstance(held, bool) else await held:
+                return
+            await trio.sleep(0.03)
+
+    async def control(self, method: str, path: str) -> Any:
+        """Ask the control socket."""
+        stream = await trio.open_unix_socket(self.data_dir / "run" / "control.sock")
+        async with stream:
+            await stream.send_all(
+                f"{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
+            )
+            answer = b""
+            async for chunk in stream:
+                answer += chunk
+        _, _, body = answer.partition(b"\r\n\r\n")
+        return json.loads(body)
+
+
+def identify(server: StockServer, data_dir: Path) -> None:
+    """Enrol the data directory with the server, without asking it."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if (data_dir / "auth.json").exists():
+        return
+    key = server.host_key(HOST_ID)
+    (data_dir / "host-id").write_text(f"{HOST_ID}\n")
+    auth = {"hostId": HOST_ID, "hostKey": key, "hostType": "persistent"}
+    (data_dir / "auth.json").write_text(json.dumps(auth))
+    (data_dir / "auth.json").chmod(0o600)
+
+
+@asynccontextmanager
+async def run_daemon_process(
+    server: StockServer,
+    data_dir: Path,
+    *flags: str,
+    environ: dict[str, str] | None = None,
+    connected: bool = True,
+) -> AsyncIterator[DaemonProcess]:
+    """Run the daemon against ``server``; it is killed when the block is left and it still runs.
+
+    Args:
+        connected: wait until its socket is open.
+    """
+    identify(server, data_dir)
+    log = data_dir.parent / f"daemon-{len(list(data_dir.parent.glob('daemon-*.log')))}.log"
+    before = server.session
+    with log.open("wb") as sink:
+        process = await trio.lowlevel.open_process(
+            [
+                *(sys.executable, "-m", "bbhost.daemon"),
+                *("--server-url", server.url, "--data-dir", str(data_dir)),
+                *("--host-name", "test-host", "--log-format", "json"),
+                *flags,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env={**os.environ, **(environ or {})},
+            start_new_session=True,
+        )
+    daemon = DaemonProcess(process, data_dir, log)
+    try:
+        if connected:
+            with trio.fail_after(20):
+                await server.wait_connected(other_than=before)
+        yield daemon
+    finally:
+        if process.returncode is None:
+            with trio.CancelScope(shield=True):
+                await daemon.kill()
+
+
+def worktree_spec(data_dir: Path, environment_id: str, repo: Path, **more: Any) -> dict[str, Any]:
+    """An ``environment.provision`` command for a managed worktree, as a stock server sends it."""
+    return {
+        "type": "environment.provision",
+        "environmentId": environment_id,
+        "initiator": None,
+        "workspaceProvisionType": "managed-worktree",
+        "sourcePath": str(repo),
+        "targetPath": str(data_dir / "worktrees" / environment_id / repo.name),
+        "branchName": f"bb/{environment_id}",
+        "baseBranch": None,
+        "setupTimeoutMs": 60_000,
+        **more,
+    }
+
+
+def context_of(data_dir: Path, environment_id: str, repo: Path) -> dict[str, str]:
+    """The workspace context of that worktree."""
+    return {
+        "workspacePath": str(data_dir / "worktrees" / environment_id / repo.name),
+        "workspaceProvisionType": "managed-worktree",
+    }
