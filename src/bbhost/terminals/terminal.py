@@ -86,6 +86,11 @@ class Terminal:
         return self._core.state
 
     @property
+    def shell(self) -> LiveShell | None:
+        """Its process and pty while it lives: what another daemon would need to go on with it."""
+        return self._shell
+
+    @property
     def dropped_input_bytes(self) -> int:
         """Input that was dropped because the shell did not read."""
         return self._input.dropped_bytes

@@ -85,7 +85,7 @@ class ThreadStorage:
         From here on writes into it are refused, until it is made again.
 
         Args:
-            check: called before each entry; may raise to stop early.
+            check: called many times a second; may raise to stop early.
 
         Raises:
             InvalidPathError: the id is not one plain file name.

@@ -20,7 +20,7 @@ def remove_tree(parent: int, name: str, check: Callable[[], None] = lambda: None
         OSError: an entry could not be removed (a mount point, no permission).
     """
     try:
-        os.stat(name, dir_fd=parent, follow_symlinks=False)  # noqa: PTH116 - pathlib has no dir_fd
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return False
     while not delete_slice_at(parent, name):

@@ -137,7 +137,7 @@ def delete_path_relative(
     """Delete a file or a whole directory; False where root or target is missing.
 
     Args:
-        check: called before each entry; may raise to stop early.
+        check: called many times a second; may raise to stop early.
 
     Raises:
         FileMissingError: the target's parent is missing.
