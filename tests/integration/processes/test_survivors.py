@@ -96,7 +96,7 @@ async def test_what_a_hook_left_running_belongs_to_the_boundary(
     argv = ["bash", "-c", script, "bash", token.text]
     completed = await run_child(argv, cwd=tmp_path, boundary=boundary)
     assert completed.stdout == b"done\n"
-    assert len(token.alive()) == 1
+    assert token.alive() != []
     report = await boundary.end()
     assert len(report.ended) >= 1
     assert token.alive() == []
