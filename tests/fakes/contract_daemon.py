@@ -200,6 +200,7 @@ class RefusedError(Exception):
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(status, body)
         self.status = status
+        self.body = body
 
 
 @asynccontextmanager

@@ -36,11 +36,11 @@ class TerminalList:
 
 @frozen
 class OpenTerminal:
-    """Asks for a terminal of a size."""
+    """Asks for a terminal of a size; 80 columns and 24 rows where left out."""
 
     STRICT: ClassVar[bool] = True
-    cols: Columns = 80
-    rows: Rows = 24
+    cols: Columns | None = absent()
+    rows: Rows | None = absent()
     thread_id: NonEmpty | None = absent()
 
 

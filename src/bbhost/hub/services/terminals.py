@@ -50,6 +50,9 @@ from bbhost.hub.services.core import Core, DaemonSession
 from bbhost.hub.services.environments import context_of, require_environment
 from bbhost.hub.services.outbox import Outbox
 
+DEFAULT_COLS = 80
+DEFAULT_ROWS = 24
+
 
 @define(eq=False)
 class _Viewer:
@@ -104,8 +107,8 @@ class Terminals:
             title=None,
             shell=None,
             initial_cwd=None,
-            cols=request.cols,
-            rows=request.rows,
+            cols=request.cols or DEFAULT_COLS,
+            rows=request.rows or DEFAULT_ROWS,
             exit_code=None,
             close_reason=None,
             created_at=now_ms(),
@@ -117,8 +120,8 @@ class Terminals:
             thread_id=ThreadId(request.thread_id or row.progress_thread_id),
             environment_id=EnvironmentId(row.id),
             workspace_context=context_of(row),
-            cols=request.cols,
-            rows=request.rows,
+            cols=request.cols or DEFAULT_COLS,
+            rows=request.rows or DEFAULT_ROWS,
         )
         self._send(live, message)
         return await self._wait_opened(live)
