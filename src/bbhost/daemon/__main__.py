@@ -15,7 +15,7 @@ from bbhost.daemon.logs import set_up_logs
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError, ConfigError
-from bbhost.toolkit.groups import only_error
+from bbhost.toolkit.groups import leaves
 
 log = logging.getLogger("bbhost.daemon")
 
@@ -74,14 +74,14 @@ async def _run(config: Config) -> int:
 
 def _report(error: Exception) -> int:
     """Say why the daemon ends: an expected fault in one sentence, a defect with its traceback."""
-    found: Exception | None = error
-    if isinstance(error, ExceptionGroup):
-        found = only_error(error, BbhostError)
-    if not isinstance(found, BbhostError):
+    faults = [leaf for leaf in leaves(error) if isinstance(leaf, BbhostError)]
+    if len(faults) != len(list(leaves(error))):
         log.error("the daemon failed", exc_info=error)
         return EXIT_FAILED
-    log.error("%s", found.message)
-    return EXIT_CONFIGURATION if isinstance(found, ConfigError) else EXIT_FAILED
+    for fault in faults:
+        log.error("%s", fault.message)
+    wrong = any(isinstance(fault, ConfigError) for fault in faults)
+    return EXIT_CONFIGURATION if wrong else EXIT_FAILED
 
 
 async def _follow_signals(
