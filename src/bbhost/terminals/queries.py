@@ -60,6 +60,8 @@ _CANDIDATE = re.compile(
     rb")"
 )
 
+_INTRODUCERS = (b"\x1b", b"\xc2\x90", b"\xc2\x9b", b"\xc2\x9d", b"\xc2\x9f")
+
 _CSI_QUERY = re.compile(
     rb"[^>]*n"
     rb"|.*c"
@@ -91,13 +93,19 @@ def find_queries(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]
     """
     position = start
     while (match := _CANDIDATE.search(text, position, end)) is not None:
+        if match.end() >= end - 1:  # its terminator may reach beyond what was searched
+            match = _CANDIDATE.match(text, match.start()) or match
         position = match.end()
         if _is_query(match):
             yield match.span()
-    # The last sequence that begins in here may reach beyond: look at it with all that follows.
-    last = max(text.rfind(b"\x1b", position, end), text.rfind(b"\xc2", position, end))
-    if last >= 0 and (match := _CANDIDATE.match(text, last)) is not None and _is_query(match):
-        yield match.span()
+    # At most one sequence begins before ``end`` and goes on behind it: the last, as any other
+    # beginning would have ended it. A first byte without its second may begin one more.
+    last = max(text.rfind(introducer, position, end) for introducer in _INTRODUCERS)
+    for begin in (last, end - 1):
+        if begin >= position and (match := _CANDIDATE.match(text, begin)) is not None:
+            position = match.end()
+            if _is_query(match):
+                yield match.span()
 
 
 def has_query(text: bytes) -> bool:

@@ -1,7 +1,7 @@
 """Which control sequences make an emulator answer."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbhost.contract.messages import TerminalChunk
@@ -181,7 +181,17 @@ def test_what_a_user_types_is_no_answer(typed: bytes) -> None:
 
 # --- replay ---------------------------------------------------------------------------------
 
-PIECES = st.sampled_from([*list(QUERIES.values())[:-1], *OTHERS.values(), b"plain ", b"\r\n"])
+BITS = [
+    b"plain ",
+    b"\r\n",
+    "°".encode(),
+    b"\x1b",
+    b"\xc2",
+    b"\xc2\x9d52;c;\xc2\xb0",
+    b"\x9c",
+    b"\\",
+]
+PIECES = st.sampled_from([*list(QUERIES.values())[:-1], *OTHERS.values(), *BITS])
 
 
 def chunked(text: bytes, size: int) -> list[TerminalChunk]:
@@ -196,6 +206,7 @@ def shown(chunks: list[TerminalChunk]) -> bytes:
 
 
 @given(st.lists(PIECES), st.integers(1, 40), st.integers(1, 200))
+@settings(max_examples=300, deadline=None)
 def test_where_chunks_and_steps_end_makes_no_difference(
     pieces: list[bytes], size: int, step: int
 ) -> None:
