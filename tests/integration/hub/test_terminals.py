@@ -1,0 +1,235 @@
+"""Terminals through the hub: opened, watched by several, lost with their session."""
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import trio
+
+from bbhost.hub.run import HubAddress
+from tests.fakes.contract_daemon import ContractDaemon, DaemonSocket, enroll, open_socket
+from tests.integration.hub.conftest import api_client
+from tests.integration.hub.test_environments import make_ready
+from tests.integration.hub.test_notifications import token_of
+
+
+async def next_of(socket: DaemonSocket, kind: str) -> dict[str, Any]:
+    """Return the next message of a kind, leaving out hints."""
+    while (message := await socket.receive())["type"] == "commands-available":
+        pass
+    assert message["type"] == kind, message
+    return message
+
+
+def chunk(seq: int, data: bytes) -> dict[str, Any]:
+    """Return a piece of output."""
+    return {"seq": seq, "dataBase64": base64.b64encode(data).decode()}
+
+
+async def open_terminal(
+    api: httpx.AsyncClient, socket: DaemonSocket, environment_id: str
+) -> dict[str, Any]:
+    """Open a terminal, with the daemon's part."""
+    result: list[httpx.Response] = []
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            path = f"/environments/{environment_id}/terminals"
+            result.append(await api.post(path, json={"cols": 100, "rows": 30}))
+
+        nursery.start_soon(ask)
+        message = await next_of(socket, "terminal.open")
+        assert (message["cols"], message["rows"]) == (100, 30)
+        await socket.send(
+            {
+                "type": "terminal.opened",
+                "requestId": message["requestId"],
+                "terminalId": message["terminalId"],
+                "shell": "/bin/sh",
+                "title": "sh",
+                "initialCwd": "/w",
+                "currentCwd": None,
+                "cols": 100,
+                "rows": 30,
+            }
+        )
+    assert result[0].status_code == 201, result[0].text
+    return dict(result[0].json())
+
+
+@asynccontextmanager
+async def attached(hub: HubAddress, terminal_id: str) -> AsyncIterator[DaemonSocket]:
+    """Attach a viewer."""
+    resource = f"/api/v1/terminals/{terminal_id}/attach"
+    async with open_socket(hub.url, resource, (), token_of(hub)) as viewer:
+        yield viewer
+
+
+async def test_a_terminal_from_opening_to_exit(
+    hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
+) -> None:
+    """Replay first, then output; input, size and end go to the daemon; exit reaches viewers."""
+    async with daemon.connected() as socket:
+        environment = await make_ready(api, daemon)
+        terminal = await open_terminal(api, socket, environment["id"])
+        assert (terminal["state"], terminal["title"]) == ("open", "sh")
+        async with attached(hub, terminal["id"]) as viewer:
+            attach = await next_of(socket, "terminal.attach")
+            assert attach["sinceSeq"] == 0
+            output = {"type": "terminal.output", "terminalId": terminal["id"]}
+            await socket.send({**output, "chunk": chunk(0, b"before the replay")})
+            await socket.send(
+                {
+                    "type": "terminal.replay",
+                    "requestId": attach["requestId"],
+                    "terminalId": terminal["id"],
+                    "chunks": [chunk(0, b"before the replay")],
+                    "nextSeq": 1,
+                }
+            )
+            await socket.send({**output, "chunk": chunk(1, b"after")})
+            assert await viewer.receive() == {
+                "type": "replay",
+                "chunks": [chunk(0, b"before the replay")],
+                "nextSeq": 1,
+            }
+            assert await viewer.receive() == {"type": "output", "chunk": chunk(1, b"after")}
+            data = base64.b64encode(b"ls\n").decode()
+            await viewer.send({"type": "input", "dataBase64": data})
+            assert (await next_of(socket, "terminal.input"))["dataBase64"] == data
+            await viewer.send({"type": "resize", "cols": 10, "rows": 5})
+            assert (await next_of(socket, "terminal.resize"))["cols"] == 10
+            await viewer.send({"type": "close"})
+            assert (await next_of(socket, "terminal.close"))["reason"] == "user"
+            await socket.send(
+                {
+                    "type": "terminal.exited",
+                    "terminalId": terminal["id"],
+                    "exitCode": 0,
+                    "closeReason": "user",
+                }
+            )
+            assert await viewer.receive() == {
+                "type": "exited", "exitCode": 0, "closeReason": "user",
+            }  # fmt: skip
+            assert (await viewer.wait_closed())[0] == 1000
+        shown = (await api.get(f"/terminals/{terminal['id']}")).json()
+        assert (shown["state"], shown["exitCode"], shown["cols"]) == ("exited", 0, 10)
+        async with attached(hub, terminal["id"]) as late:
+            assert (await late.receive())["type"] == "exited"
+
+
+async def test_two_viewers_see_the_same_and_a_leaver_disturbs_nobody(
+    hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
+) -> None:
+    """Each gets its own replay and all later output."""
+    async with daemon.connected() as socket:
+        environment = await make_ready(api, daemon)
+        terminal = await open_terminal(api, socket, environment["id"])
+        async with attached(hub, terminal["id"]) as stays:
+            await _replay(socket, terminal["id"])
+            async with attached(hub, terminal["id"]) as leaves:
+                await _replay(socket, terminal["id"])
+                assert (await leaves.receive())["type"] == "replay"
+            assert (await stays.receive())["type"] == "replay"
+            await socket.send(
+                {"type": "terminal.output", "terminalId": terminal["id"], "chunk": chunk(0, b"x")}
+            )
+            assert (await stays.receive())["chunk"] == chunk(0, b"x")
+
+
+async def _replay(socket: DaemonSocket, terminal_id: str) -> None:
+    attach = await next_of(socket, "terminal.attach")
+    await socket.send(
+        {
+            "type": "terminal.replay",
+            "requestId": attach["requestId"],
+            "terminalId": terminal_id,
+            "chunks": [],
+            "nextSeq": 0,
+        }
+    )
+
+
+async def test_a_refused_terminal_is_the_daemons_error(
+    api: httpx.AsyncClient, daemon: ContractDaemon, nursery: trio.Nursery
+) -> None:
+    """502 with its code; nothing is left of the terminal."""
+    async with daemon.connected() as socket:
+        environment = await make_ready(api, daemon)
+
+        async def refuse() -> None:
+            message = await next_of(socket, "terminal.open")
+            await socket.send(
+                {
+                    "type": "terminal.error",
+                    "requestId": message["requestId"],
+                    "terminalId": message["terminalId"],
+                    "code": "terminal_open_failed",
+                    "message": "no pty",
+                }
+            )
+
+        nursery.start_soon(refuse)
+        response = await api.post(f"/environments/{environment['id']}/terminals", json={})
+        assert response.status_code == 502
+        assert response.json() == {"code": "terminal_open_failed", "message": "no pty"}
+        assert (await api.get("/terminals")).json() == {"terminals": []}
+
+
+async def test_a_terminal_that_does_not_open_is_closed(start_hub: Any) -> None:
+    """504, and the daemon is told to close it with ``open-timeout``."""
+    hub: HubAddress = await start_hub(terminal_open_seconds=0.1)
+    daemon = await enroll(hub.url, hub.token, "/data")
+    async with daemon.http, api_client(hub) as api, daemon.connected() as socket:
+        environment = await make_ready(api, daemon)
+        response = await api.post(f"/environments/{environment['id']}/terminals", json={})
+        assert (response.status_code, response.json()["code"]) == (504, "terminal_open_timeout")
+        opened = await next_of(socket, "terminal.open")
+        assert await next_of(socket, "terminal.close") == {
+            "type": "terminal.close",
+            "terminalId": opened["terminalId"],
+            "reason": "open-timeout",
+        }
+
+
+async def test_terminals_end_with_their_session_and_are_closed_at_the_next(
+    hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
+) -> None:
+    """Viewers hear ``daemon-disconnect``; the daemon is told to close what still runs."""
+    async with daemon.connected() as socket:
+        environment = await make_ready(api, daemon)
+        terminal = await open_terminal(api, socket, environment["id"])
+        async with attached(hub, terminal["id"]) as viewer:
+            await _replay(socket, terminal["id"])
+            await viewer.receive()
+            await socket.connection.aclose()
+            assert await viewer.receive() == {
+                "type": "exited", "exitCode": None, "closeReason": "daemon-disconnect",
+            }  # fmt: skip
+    async with daemon.connected() as again:
+        assert await next_of(again, "terminal.close") == {
+            "type": "terminal.close",
+            "terminalId": terminal["id"],
+            "reason": "daemon-disconnect",
+        }
+
+
+async def test_invalid_viewer_messages_close_its_socket(
+    hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
+) -> None:
+    """Unknown types, extra keys, empty input and absurd sizes."""
+    async with daemon.connected() as socket:
+        environment = await make_ready(api, daemon)
+        terminal = await open_terminal(api, socket, environment["id"])
+        for message in (
+            {"type": "output"},
+            {"type": "close", "extra": 1},
+            {"type": "input", "dataBase64": ""},
+            {"type": "resize", "cols": 0, "rows": 1},
+        ):
+            async with attached(hub, terminal["id"]) as viewer:
+                await viewer.send(message)
+                assert await viewer.wait_closed() == (1008, "invalid-message")
