@@ -29,6 +29,9 @@ from bbhost.processes.lineage_tag import UNBOUNDED, tagging
 Stdio: TypeAlias = int | IO[bytes] | None
 """``subprocess.PIPE``, ``subprocess.DEVNULL``, ``subprocess.STDOUT`` (stderr only) or a descriptor."""
 
+PIPE = subprocess.PIPE
+"""A pipe to the daemon, for callers outside of this package."""
+
 started_children: "dict[int, Child]" = {}
 """Unreaped children by pid; every one was started here.
 

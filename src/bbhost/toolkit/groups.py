@@ -1,18 +1,23 @@
-"""Looking into exception groups."""
+"""Finding the one error that tells something in what a nursery raised."""
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
 
-def only_error(group: BaseExceptionGroup[BaseException], kind: type[E]) -> E | None:
-    """Return the one leaf of ``group`` if it has just one and it is a ``kind``; None otherwise.
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The members of a group and of the groups in it; of another exception, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from leaves(member)
+    else:
+        yield error
 
-    For reporting at the edge of the program. Elsewhere a group is handled as one.
-    """
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        if len(error.exceptions) != 1:
-            return None
-        error = error.exceptions[0]
-    return error if isinstance(error, kind) else None
+
+def first_of(error: BaseException, kind: type[E]) -> E | None:
+    """The first error of ``kind`` in ``error``, be it a group or not; None where there is none."""
+    for leaf in leaves(error):
+        if isinstance(leaf, kind):
+            return leaf
+    return None
