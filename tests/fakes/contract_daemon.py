@@ -43,8 +43,9 @@ class ContractDaemon:
         )
 
     async def post(self, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
-        """Post a JSON body."""
-        return await self.http.post(path, json=body, headers=headers)
+        """Post a JSON body, as ASCII so that any string gets through."""
+        headers = {"content-type": "application/json", **headers}
+        return await self.http.post(path, content=json.dumps(body), headers=headers)
 
     async def post_in_session(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """Post a JSON body under the present session."""

@@ -52,6 +52,7 @@ def every_route(document: dict[str, Any]) -> list[tuple[str, str]]:
 # --- no credential --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_every_route_asks_for_the_token(hub: HubAddress, api: httpx.AsyncClient) -> None:
     """No token, a wrong one, one in the URL, or an enroll key: 401 everywhere."""
     routes = every_route((await api.get("/openapi.json")).json())

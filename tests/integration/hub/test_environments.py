@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 import trio
 
 from bbhost.hub.run import HubAddress
@@ -183,6 +184,7 @@ async def test_session_open_lists_live_and_retires_what_is_not(
     assert opened["trackedThreadTargets"] == []
 
 
+@pytest.mark.slow
 async def test_a_failed_destroy_is_ready_again_and_retried(start_hub: Any) -> None:
     """The server puts it back to ready, says why, and tries again by itself."""
     hub: HubAddress = await start_hub(sweep_seconds=0.05, destroy_retry_seconds=0.1)
@@ -201,6 +203,7 @@ async def test_a_failed_destroy_is_ready_again_and_retried(start_hub: Any) -> No
         await wait_state(api, environment["id"], "destroyed")
 
 
+@pytest.mark.slow
 async def test_a_lost_destroy_is_handed_out_again_then_given_up_then_retried(
     start_hub: Any,
 ) -> None:

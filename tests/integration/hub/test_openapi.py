@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import httpx
+import pytest
 import trio
 from jsonschema import Draft202012Validator
 
@@ -110,6 +111,7 @@ async def answer_commands(daemon: ContractDaemon) -> None:
             assert response.status_code == 200, response.text
 
 
+@pytest.mark.slow
 async def test_every_documented_operation_answers_as_documented(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

@@ -104,6 +104,7 @@ async def test_a_newer_session_replaces_the_older(daemon: ContractDaemon) -> Non
             assert await daemon.fetch() == []
 
 
+@pytest.mark.slow
 async def test_a_lease_runs_out_without_messages(start_hub: Any) -> None:
     """At once for requests; the sweep tells the socket ``expired`` and closes it with 1000."""
     hub: HubAddress = await start_hub(lease_timeout_ms=300, sweep_seconds=0.4)
@@ -115,6 +116,7 @@ async def test_a_lease_runs_out_without_messages(start_hub: Any) -> None:
         assert shown["status"] == "disconnected"
 
 
+@pytest.mark.slow
 async def test_heartbeats_renew_the_lease_and_requests_do_not(start_hub: Any) -> None:
     """Only messages on the socket keep a session alive."""
     hub: HubAddress = await start_hub(lease_timeout_ms=400, sweep_seconds=0.05)

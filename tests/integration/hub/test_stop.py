@@ -39,6 +39,7 @@ async def start(nursery: trio.Nursery, path: Path) -> tuple[HubAddress, Running]
     return address, running
 
 
+@pytest.mark.slow
 async def test_sockets_hear_of_the_stop_and_everything_ends(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
@@ -78,6 +79,7 @@ async def test_sockets_hear_of_the_stop_and_everything_ends(
     assert sorted(ended) == ["poll", "request"]
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_does_not_hold_up_the_stop(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
@@ -104,6 +106,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_stop(
                 await running.stop()
 
 
+@pytest.mark.slow
 async def test_what_was_known_is_known_after_a_restart(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:

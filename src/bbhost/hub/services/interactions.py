@@ -28,6 +28,7 @@ from bbhost.hub.storage import events as event_table
 from bbhost.hub.storage import interactions as table
 from bbhost.hub.storage.commands import CommandRecord, Outcome
 from bbhost.hub.storage.interactions import InteractionRow
+from bbhost.hub.text import storable
 
 MOOT = frozenset({"stale_interactive_request", "interactive_request_mismatch"})
 """Codes after which the question is not open any more."""
@@ -61,7 +62,12 @@ def tell(db: sqlite3.Connection, after: Aftermath, interaction_id: str) -> Inter
 def interrupt(db: sqlite3.Connection, after: Aftermath, row: InteractionRow, reason: str) -> None:
     """End a question that nobody can answer any more."""
     table.change_interaction(
-        db, row.id, status="interrupted", now=now_ms(), resolution=row.resolution, reason=reason
+        db,
+        row.id,
+        status="interrupted",
+        now=now_ms(),
+        resolution=row.resolution,
+        reason=storable(reason),
     )
     tell(db, after, row.id)
 

@@ -24,6 +24,7 @@ from bbhost.hub.errors import ApiError, host_disconnected, invalid_request, not_
 from bbhost.hub.services.core import Aftermath, Core
 from bbhost.hub.storage import commands as table
 from bbhost.hub.storage.commands import CommandRecord, Outcome
+from bbhost.hub.text import storable
 
 Settler = Callable[[sqlite3.Connection, Aftermath, CommandRecord, Outcome], None]
 """What the outcome of a kind of command means; a step of the transaction that settles it."""
@@ -184,7 +185,11 @@ def _outcome(record: CommandRecord, report: CommandSuccess | CommandFailure) -> 
     if report.type != record.type:
         raise invalid_request(f"type: must be {record.type}")
     if isinstance(report, CommandFailure):
-        return Outcome(ok=False, error_code=report.error_code, error_message=report.error_message)
+        return Outcome(
+            ok=False,
+            error_code=storable(report.error_code),
+            error_message=storable(report.error_message),
+        )
     try:
         result = structure(COMMANDS[record.type].result, report.result)
     except WireError as error:

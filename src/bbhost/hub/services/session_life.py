@@ -21,6 +21,7 @@ from bbhost.hub.storage import environments as environment_table
 from bbhost.hub.storage import hosts as host_table
 from bbhost.hub.storage.hosts import HostRecord
 from bbhost.hub.storage.threads import tracked_threads
+from bbhost.hub.text import storable
 
 
 class SocketFollower(Protocol):
@@ -108,7 +109,7 @@ class SessionLife:
         host_table.note_session(
             db,
             host.id,
-            name=request.host_name,
+            name=storable(request.host_name),
             data_dir=request.data_dir,
             instance_id=request.instance_id,
             now=now_ms(),

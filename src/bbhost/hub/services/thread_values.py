@@ -12,6 +12,7 @@ from bbhost.hub.services.core import Aftermath
 from bbhost.hub.storage import events as event_table
 from bbhost.hub.storage import threads as table
 from bbhost.hub.storage.threads import ThreadRow
+from bbhost.hub.text import storable
 
 
 def public_thread(db: sqlite3.Connection, row: ThreadRow) -> Thread:
@@ -65,6 +66,10 @@ def change(
     db: sqlite3.Connection, after: Aftermath, thread_id: str, **changes: str | int | None
 ) -> Thread:
     """Change a thread, announce it, and return it."""
+    for name in ("title", "error_code", "error_message"):
+        value = changes.get(name)
+        if isinstance(value, str):
+            changes[name] = storable(value)
     table.change_thread(db, thread_id, now_ms(), **changes)
     row = table.find_thread(db, thread_id)
     assert row is not None

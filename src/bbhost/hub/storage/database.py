@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from bbhost.errors import BbhostError
+from bbhost.errors import BbhostError, WireError
 from bbhost.hub.storage.schema import SCHEMA_VERSION, UPGRADES
 
 T = TypeVar("T")
@@ -63,6 +63,9 @@ def _transact(connection: sqlite3.Connection, work: Work[T], *, durable: bool) -
         _roll_back(connection)
         # A full disk, most likely: nothing of the work was kept, and it may be asked again.
         raise HubDatabaseError(f"the hub cannot store anything now: {error}") from error
+    except UnicodeEncodeError as error:
+        _roll_back(connection)
+        raise WireError("text with half of a character in it cannot be stored") from error
     except BaseException:
         _roll_back(connection)
         raise
