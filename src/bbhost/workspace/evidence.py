@@ -47,6 +47,7 @@ class Evidence:
 
     exists: bool
     registration: Registration | None
+    """Looked for only where the path exists."""
     repository: Repository | None = None
     """Set where git can work in it, so that its work can be rescued."""
     doubt: str = ""
@@ -61,7 +62,7 @@ def examine(removal: WorktreeRemoval) -> Evidence:
         WorktreeLockedError: it exists and somebody locked it.
     """
     if not require_removable_directory(removal.root, removal.path):
-        return Evidence(False, known_registration(removal))
+        return Evidence(False, None)
     evidence = _examine_directory(removal)
     registration = evidence.registration
     if registration is not None and registration.locked_by_user:
@@ -74,7 +75,7 @@ def examine(removal: WorktreeRemoval) -> Evidence:
 
 
 def known_registration(removal: WorktreeRemoval) -> Registration | None:
-    """Look for the registration in the source repository."""
+    """Look for the registration in the source repository: a small file for each of its worktrees."""
     dirs = None if removal.source_path is None else find_git_dirs(removal.source_path)
     return None if dirs is None else find_registration(dirs.common_dir, removal.path)
 

@@ -20,7 +20,7 @@ async def require_working_filters(git: Git, repository: Repository) -> None:
     Raises:
         GitCommandError: one has; the message says how to have the filter run.
     """
-    disarmed = _disarmed_filters(await git.scan(repository.work_tree))
+    disarmed = disarmed_filters(await git.scan(repository.work_tree))
     if not disarmed:
         return
     listed = await git.run(
@@ -43,7 +43,7 @@ async def require_working_filters(git: Git, repository: Repository) -> None:
             )
 
 
-def _disarmed_filters(scan: ConfigScan) -> frozenset[str]:
+def disarmed_filters(scan: ConfigScan) -> frozenset[str]:
     """Names of filters of which nothing is left after disarming; the user's own keep their commands."""
     effective = {split_key(key): value for key, value in scan.pairs}
     names = {split_key(key)[1] for key in scan.disarmed if split_key(key)[0] == "filter"}

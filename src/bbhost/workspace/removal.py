@@ -18,7 +18,7 @@ from bbhost.domain.status import WorkspaceStatus
 from bbhost.errors import BbhostError, NotRemovableError
 from bbhost.toolkit.faults import fault_point
 from bbhost.workspace.disk import on_disk
-from bbhost.workspace.evidence import Evidence, WorktreeRemoval, examine
+from bbhost.workspace.evidence import Evidence, WorktreeRemoval, examine, known_registration
 from bbhost.workspace.managed_root import PERSONAL_WORKSPACES, require_removable_directory
 from bbhost.workspace.registration import Registration, read_registration
 from bbhost.workspace.rescue import NOTHING_TO_RESCUE, RescueOutcome, rescue_worktree
@@ -232,8 +232,12 @@ def _note(
 
 def _find_registration(trash: Trash, removal: WorktreeRemoval) -> Registration | None:
     evidence = examine(removal)
-    if evidence.registration is not None:
+    if evidence.exists:
         return evidence.registration
+    return _trashed_registration(trash, removal) or known_registration(removal)
+
+
+def _trashed_registration(trash: Trash, removal: WorktreeRemoval) -> Registration | None:
     entry = trash.find(removal.path)
     if entry is None or entry.note is None or entry.note.registration is None:
         return None

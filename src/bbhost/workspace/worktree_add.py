@@ -9,6 +9,7 @@ from bbhost.domain.workspace import ManagedWorktreeSpec
 from bbhost.errors import GitCommandError, MissingDefaultBranchError
 from bbhost.toolkit.faults import fault_point
 from bbhost.workspace.disk import on_disk
+from bbhost.workspace.filters import disarmed_filters
 from bbhost.workspace.git import GitResult
 from bbhost.workspace.managed_root import WORKTREES
 from bbhost.workspace.refs import RefsSnapshot
@@ -88,10 +89,23 @@ async def add_worktree(
         if result.returncode != 0:
             reason = result.stderr.decode("utf-8", "replace").strip()
             raise GitCommandError(f"{command} failed: {reason or result.returncode}")
+        await _tell_filters(tools, order, transcript)
     except Exception:
         step.failed("git-worktree-failed", "Failed to create worktree")
         raise
     step.completed("git-worktree-completed", "Created worktree")
+
+
+async def _tell_filters(
+    tools: WorkspaceTools, order: WorktreeOrder, transcript: Transcript
+) -> None:
+    """Say which filters did not run: files under them are there as git stores them."""
+    scan = await tools.git.scan(order.source.work_tree)
+    for name in sorted(disarmed_filters(scan)):
+        transcript.line(
+            "git-worktree-output",
+            f"Filter {name} was not run: only the repository's own configuration defines it",
+        )
 
 
 async def _add(tools: WorkspaceTools, order: WorktreeOrder) -> GitResult:
