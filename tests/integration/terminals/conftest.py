@@ -84,6 +84,10 @@ class RecordingSink:
         sent = self.of(TerminalOutput, terminal_id)
         return b"".join(message.chunk.data for message in sent)
 
+    def size(self, terminal_id: str = "term_1") -> int:
+        """Bytes of output of a terminal."""
+        return sum(len(message.chunk.data) for message in self.of(TerminalOutput, terminal_id))
+
     async def wait_until(self, condition: Callable[[], object]) -> None:
         """Wait until a message makes ``condition`` true."""
         with trio.fail_after(15):

@@ -227,7 +227,7 @@ async def test_a_full_link_stops_the_program(
             await trio.testing.wait_all_tasks_blocked(0.2)
             assert directory.terminals["term_1"].scrollback.next_seq == held
             assert not (workspace / "finished").exists()
-        await sink.wait_until(lambda: len(sink.output()) >= 5_000_000)
+        await sink.wait_until(lambda: sink.size() >= 5_000_000)
 
 
 async def test_a_terminal_behind_a_full_link_can_be_closed(
