@@ -1,10 +1,9 @@
 """The inotify backend: one instance for all watches, read in the loop.
 
-Tasks: one reads the descriptor. Others exist only while there is something to survey, one per area,
-and end when it is done, so idle watches cost neither tasks nor timers.
+One task reads the descriptor. Others exist only while there is something to survey (``settling.py``),
+so idle watches cost neither tasks nor timers.
 """
 
-import errno
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,13 +11,12 @@ from contextlib import ExitStack
 import trio
 from attrs import define
 
-from bbhost.errors import BbhostError, NotGitRepoError, PathNotFoundError
 from bbhost.watch import kernel
 from bbhost.watch.areas import Area
-from bbhost.watch.attempts import Attempts
 from bbhost.watch.git_areas import CommonArea, GitDirArea
-from bbhost.watch.kernel import Kernel, NoRoomError
-from bbhost.watch.places import SilentFileSystemError, identify
+from bbhost.watch.kernel import Kernel
+from bbhost.watch.places import identify
+from bbhost.watch.settling import Settler
 from bbhost.watch.survey import Surveyor
 from bbhost.watch.table import WatchTable
 from bbhost.watch.tree_area import TreeArea
@@ -27,12 +25,6 @@ from bbhost.watch.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-FIRST_GATHER_SECONDS = 0.005
-LONGEST_GATHER_SECONDS = 0.1
-"""Pause between two looks at an area that keeps changing, doubled each time: a checkout or an
-install makes directories by the thousand, and git is to be asked about many at once."""
-MOST_SETTLING = 32
-"""Areas brought up to date at the same time; others wait their turn."""
 RELEASE_SECONDS = 10.0
 """Wait for a thread that is reading a directory of a closing watch. Longer only on a disk that does
 not answer; what the thread adds after that is removed when it comes back."""
@@ -82,12 +74,10 @@ class InotifyBackend:
         self._settings = settings
         self._fall_back = fall_back
         self._kernel: Kernel | None = None
-        self._nursery: trio.Nursery | None = None
         self._groups: dict[Watch, _Group] = {}
         self._commons: dict[str, CommonArea] = {}
         # Two threads: one may wait for a slow disk while the other goes on.
         self._limiter = trio.CapacityLimiter(2)
-        self._slots = trio.CapacityLimiter(MOST_SETTLING)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the instance until cancelled.
@@ -103,7 +93,9 @@ class InotifyBackend:
             self._table = WatchTable(self._kernel)
             self._surveyor = Surveyor(self._kernel, self._table, self.budget, self._limiter)
             async with trio.open_nursery() as settling:
-                self._nursery = settling
+                self._settler = Settler(
+                    self._settings, self._surveyor, settling, self._move_away, self._stop
+                )
                 task_status.started()
                 while True:
                     await trio.lowlevel.wait_readable(self._kernel.fileno())
@@ -113,7 +105,7 @@ class InotifyBackend:
         assert self._kernel is not None
         trio.lowlevel.notify_closing(self._kernel.fileno())
         self._kernel.close()
-        self._kernel = self._nursery = None
+        self._kernel = None
 
     @property
     def kernel_watches(self) -> int:
@@ -150,13 +142,15 @@ class InotifyBackend:
         target = watch.target
         git_dir = common = None
         if target.git_dir is not None:
-            git_dir = GitDirArea(target.git_dir, self._table, self._wake, self._limiter, [watch])
+            git_dir = GitDirArea(
+                target.git_dir, self._table, self._settler.wake, self._limiter, [watch]
+            )
         if target.common_dir is not None:
             common = self._join_common(target.common_dir, watch)
         tree = TreeArea(
             target.root,
             self._table,
-            self._wake,
+            self._settler.wake,
             self._limiter,
             [watch],
             oracle=watch.oracle if target.git_dir is not None else None,
@@ -177,7 +171,7 @@ class InotifyBackend:
     def _join_common(self, path: str, watch: Watch) -> CommonArea:
         common = self._commons.get(path)
         if common is None or common.given_up:
-            common = CommonArea(path, self._table, self._wake, self._limiter)
+            common = CommonArea(path, self._table, self._settler.wake, self._limiter)
             self._commons[path] = common
         common.watches.append(watch)
         return common
@@ -256,63 +250,12 @@ class InotifyBackend:
         own = [area for group in self._groups.values() for area in group.own]
         return [part for area in (*self._commons.values(), *own) for part in area.parts()]
 
-    # --- settling -----------------------------------------------------------------------
+    # --- letting go ----------------------------------------------------------------------
 
-    def _wake(self, area: Area) -> None:
-        if not area.busy and self._nursery is not None:
-            area.busy = True
-            self._nursery.start_soon(self._settle, area, name=f"watch {area.root_path}")
-
-    async def _settle(self, area: Area) -> None:
-        try:
-            with trio.CancelScope() as area.scope:
-                await self._work(area)
-        finally:
-            if area.given_up:
-                # A survey that ended without meeting its cancellation has set its root.
-                area.release()
-            area.quiet()
-        if area.given_up:
-            return
-        if area.has_work:
-            area.request()
-        elif area.root is not None:
-            area.announce()
-            for watch in area.watches:
-                if watch.reason:
-                    watch.covered_by(WatchBackend.INOTIFY)
-
-    async def _work(self, area: Area) -> None:
-        settings = self._settings
-        attempts = Attempts(
-            settings.start_attempts, settings.first_retry_seconds, settings.longest_retry_seconds
-        )
-        gather = FIRST_GATHER_SECONDS
-        await area.wait_prerequisites()
-        while area.has_work and not area.given_up:
-            try:
-                async with self._slots:
-                    await self._surveyor.advance(area)
-            except (NoRoomError, SilentFileSystemError) as error:
-                self._move_away(area, error)
-            except (OSError, BbhostError) as error:
-                if _is_final(area, error) and area.dispense():
-                    return
-                if _is_final(area, error):
-                    self._stop(area, _reason(error))
-                else:
-                    await self._wait_retry(area, attempts, error)
-            else:
-                attempts.succeeded()
-                if area.has_work:
-                    await trio.sleep(gather)
-                    gather = min(gather * 2, LONGEST_GATHER_SECONDS)
-
-    def _move_away(self, area: Area, error: NoRoomError | SilentFileSystemError) -> None:
-        reason = _reason(error)
+    def _move_away(self, area: Area, reason: str, more_room_helps: bool) -> None:
         for watch in list(area.watches):
             self.release(watch)
-            self._fall_back(watch, reason, isinstance(error, NoRoomError))
+            self._fall_back(watch, reason, more_room_helps)
 
     def _stop(self, area: Area, reason: str) -> None:
         """Give up what depends on an area, until something asks again."""
@@ -328,39 +271,3 @@ class InotifyBackend:
             )
             watch.covered_by(WatchBackend.NONE, reason)
             watch.touch(workspace=True, refs=True, unknown=True)
-
-    async def _wait_retry(self, area: Area, attempts: Attempts, error: Exception) -> None:
-        delay = attempts.failed()
-        reason = _reason(error)
-        if delay is None:
-            self._stop(area, f"given up after {attempts.failures} failed attempts: {reason}")
-            return
-        for watch in area.watches:
-            watch.covered_by(WatchBackend.INOTIFY, f"trying again: {reason}")
-        logger.log(
-            logging.WARNING if attempts.failures == 1 else logging.DEBUG,
-            "watch of %s failed: %s; attempt %d of %d in %.2f s",
-            area.root_path,
-            reason,
-            attempts.failures + 1,
-            attempts.limit,
-            delay,
-            extra={"root": area.root_path, "attempt": attempts.failures, "reason": reason},
-        )
-        await trio.sleep(delay)
-
-
-def _is_final(area: Area, error: OSError | BbhostError) -> bool:
-    """Whether trying again cannot help: the directory is not there, or no repository."""
-    if isinstance(error, BbhostError):
-        return isinstance(error, NotGitRepoError | PathNotFoundError)
-    absent = error.errno in {errno.ENOENT, errno.ENOTDIR}
-    return absent and identify(area.root_path) is None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, BbhostError):
-        return error.message
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return str(error) or type(error).__name__

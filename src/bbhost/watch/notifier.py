@@ -5,8 +5,10 @@ stop: the library offers nothing cheaper. Never certain: changes arrive some tim
 happened, and what the library drops it does not tell.
 """
 
+import errno
 import logging
 import threading
+from collections.abc import Callable
 from functools import partial
 
 import trio
@@ -16,7 +18,7 @@ from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 from bbhost.errors import BbhostError
 from bbhost.watch.attempts import Attempts
 from bbhost.watch.changed_paths import ChangedPaths
-from bbhost.watch.places import identify
+from bbhost.watch.places import SilentFileSystemError, identify, silent_file_system
 from bbhost.watch.values import WatchBackend, WatchSettings
 from bbhost.watch.watch import Watch
 
@@ -28,6 +30,8 @@ STEP_MS = 50
 """Pause between two looks of the library at what has arrived and whether it is to stop."""
 GROUP_MS = 100
 """Time over which the library gathers changes; our own debounce comes on top."""
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+"""The limits of instances, descriptors and kernel watches."""
 END_SECONDS = 10.0
 """Wait for a notifier to stop: normally one step."""
 
@@ -40,10 +44,18 @@ class _Followed:
 
 
 class NotifierBackend:
-    """Watches by ``watchfiles``."""
+    """Watches by ``watchfiles``.
 
-    def __init__(self, settings: WatchSettings) -> None:
+    Args:
+        fall_back: called for a watch that cannot be kept here, with the reason and whether more
+            room would help (never: watches do not come back to this backend).
+    """
+
+    def __init__(
+        self, settings: WatchSettings, fall_back: Callable[[Watch, str, bool], None]
+    ) -> None:
         self._settings = settings
+        self._fall_back = fall_back
         self._followed: dict[Watch, _Followed] = {}
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(MOST_THREADS)
@@ -112,7 +124,12 @@ class NotifierBackend:
             await self._notify(watch, followed, attempts)
         except FileNotFoundError as error:
             self._stopped(watch, str(error))
+        except SilentFileSystemError as error:
+            self._fall_back(watch, str(error.strerror), False)
         except (OSError, BbhostError, WatchfilesRustInternalError) as error:
+            if getattr(error, "errno", None) in _NO_ROOM or "limit reached" in str(error):
+                self._fall_back(watch, str(error), False)
+                return None
             delay = attempts.failed()
             if delay is None:
                 self._stopped(
@@ -135,6 +152,11 @@ class NotifierBackend:
         """Report changes until told to stop, or until the root is gone (FileNotFoundError)."""
         target = watch.target
         identity = identify(target.root)
+        silent = await trio.to_thread.run_sync(
+            silent_file_system, target.root, limiter=self._limiter
+        )
+        if silent is not None:
+            raise SilentFileSystemError(target.root, silent)
         changed = ChangedPaths(target, watch.oracle)
         roots = [target.root, *(path for path in (target.git_dir, target.common_dir) if path)]
         # The library adds kernel watches for the whole tree where it works with inotify.

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import functools
 import os
 import sys
 from pathlib import Path
@@ -55,6 +56,11 @@ def refuse_broad_root(root: str, home: Path | None = None) -> None:
         raise WatchRefusedError(f"{root} is not watched: it is {what}; use a directory below it")
 
 
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def silent_file_system(path: str) -> str | None:
     """Return the name of the file system of ``path`` if it does not tell of all changes.
 
@@ -63,7 +69,7 @@ def silent_file_system(path: str) -> str | None:
     """
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     # struct statfs begins with f_type; its size is 120 bytes on 64-bit Linux. The rest is unused.
     buffer = ctypes.create_string_buffer(512)
     if libc.statfs(os.fsencode(path), buffer) != 0:

@@ -12,6 +12,8 @@ from attrs import define, field
 
 from bbhost.errors import BbhostError
 from bbhost.toolkit.tick import Tick
+from bbhost.watch.attempts import Attempts
+from bbhost.watch.places import identify
 from bbhost.watch.signature import Signature, take_signature
 from bbhost.watch.values import WatchBackend, WatchSettings
 from bbhost.watch.watch import Watch
@@ -27,13 +29,13 @@ class _Polled:
     """What is known of one polled watch."""
 
     due_at: float
+    attempts: Attempts
     recoverable: bool
     """More kernel watches would let it go back to inotify."""
     recheck_at: float
     seen: Signature | None = None
     ignored: frozenset[str] = frozenset()
     rules_stale: bool = True
-    failing: bool = False
 
 
 @define(eq=False)
@@ -54,7 +56,11 @@ class PollingBackend:
     def begin(self, watch: Watch, reason: str, *, recoverable: bool) -> None:
         """Poll a watch from now on; the first look reports "unknown"."""
         now = trio.current_time()
-        self._polled[watch] = _Polled(now, recoverable, now + self.settings.recheck_seconds)
+        settings = self.settings
+        attempts = Attempts(
+            settings.start_attempts, settings.poll_seconds, settings.longest_retry_seconds
+        )
+        self._polled[watch] = _Polled(now, attempts, recoverable, now + settings.recheck_seconds)
         watch.certainty = lambda: False
         watch.directories = lambda: 0
         watch.covered_by(WatchBackend.POLLING, reason)
@@ -98,13 +104,15 @@ class PollingBackend:
             directories = len(polled.seen.directories) if polled.seen is not None else 0
             if await self.recover(watch, directories):
                 return
+        pause: float | None = self.settings.poll_seconds
         try:
             await self._look(watch, polled)
-            polled.failing = False
         except (OSError, BbhostError) as error:
-            self._report_failure(watch, polled, error)
+            pause = self._failed(watch, polled, error)
+        else:
+            polled.attempts.succeeded()
         ended = trio.current_time()
-        polled.due_at = ended + self.settings.poll_seconds
+        polled.due_at = ended + (pause or 0)
         # All watches together keep to their share of one core, however many there are.
         await trio.sleep((ended - began) * (1 / self.settings.poll_share - 1))
 
@@ -158,16 +166,28 @@ class PollingBackend:
             if workspace or refs:
                 watch.touch(workspace=workspace, refs=refs)
 
-    def _report_failure(self, watch: Watch, polled: _Polled, error: Exception) -> None:
-        if polled.failing or watch not in self._polled:
-            return
-        polled.failing = True
-        polled.seen = None
-        watch.touch(workspace=True, refs=True, unknown=True)
-        logger.warning(
-            "polling of %s failed: %s; it goes on every %.0f s, without further notice",
-            watch.target.root,
-            error,
-            self.settings.poll_seconds,
-            extra={"root": watch.target.root, "reason": str(error)},
-        )
+    def _failed(self, watch: Watch, polled: _Polled, error: Exception) -> float | None:
+        """Return the seconds to the next look; None if the watch is given up or has ended."""
+        if watch not in self._polled:
+            return None
+        if polled.seen is not None:
+            polled.seen = None
+            watch.touch(workspace=True, refs=True, unknown=True)
+        is_missing = identify(watch.target.root) is None
+        delay = None if is_missing else polled.attempts.failed()
+        if delay is None:
+            self.end(watch)
+            watch.covered_by(WatchBackend.NONE, f"{error}")
+            watch.touch(workspace=True, refs=True, unknown=True)
+            what_next = "it starts again when something asks for it"
+        else:
+            what_next = f"the next look is in {delay:.1f} s"
+        if delay is None or polled.attempts.failures == 1:
+            logger.warning(
+                "polling of %s failed: %s; %s",
+                watch.target.root,
+                error,
+                what_next,
+                extra={"root": watch.target.root, "reason": str(error)},
+            )
+        return delay

@@ -78,7 +78,7 @@ class WatchService:
             elif self.preferred is WatchBackend.WATCHFILES:
                 from bbhost.watch.notifier import NotifierBackend
 
-                self._notifier = NotifierBackend(self.settings)
+                self._notifier = NotifierBackend(self.settings, self._poll_instead)
                 await backends.start(self._notifier.run)
             task_status.started()
         self._nursery = None
@@ -198,8 +198,11 @@ class WatchService:
         if self._inotify is not None:
             self._inotify.release(watch)
             self._inotify.begin(watch)
-        elif self._notifier is not None and not self._notifier.is_following(watch):
-            self._notifier.begin(watch)
+        elif self._notifier is not None:
+            if not self._notifier.is_following(watch):
+                self._notifier.begin(watch)
+        else:
+            self._begin(watch)
 
     # --- falling back and coming back ---------------------------------------------------
 

@@ -36,6 +36,11 @@ class Surveyor:
     budget: int
     """Most kernel watches; trees may not go beyond it, git dirs (few) may."""
     limiter: trio.CapacityLimiter
+    # Looking at a root for the first time is what hangs on a dead network mount: such a root is
+    # not to hold up the others. More than eight of them would.
+    _root_limiter: trio.CapacityLimiter = field(
+        factory=lambda: trio.CapacityLimiter(8), init=False
+    )
     surveys: int = field(default=0, init=False)
 
     async def advance(self, area: Area) -> None:
@@ -67,7 +72,9 @@ class Surveyor:
         root: Node | None = None
         try:
             with self.table.additions():
-                opened = await self._in_thread(scanning.open_root, self.kernel, area.root_path)
+                opened = await trio.to_thread.run_sync(
+                    scanning.open_root, self.kernel, area.root_path, limiter=self._root_limiter
+                )
                 root = Node(area, None, "", opened.wd)
                 if not self.table.enter(root):
                     area.needs_survey = True

@@ -101,7 +101,8 @@ class TreeArea(Area):
 
     def index_changed(self) -> None:
         """The index was written: other directories may hold tracked files, or be submodules."""
-        if self.ignored or self.nested:
+        # While busy, what is ignored or nested may just be on its way, from before this change.
+        if self.ignored or self.nested or self.busy:
             self.check_index = True
             self.request()
 

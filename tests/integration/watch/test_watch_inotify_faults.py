@@ -298,6 +298,75 @@ async def test_a_file_system_that_stays_silent_is_polled(
         assert (await next_batch(watch)).workspace
 
 
+async def test_a_polled_root_that_goes_away_is_not_polled_for_ever(
+    start_service, repository, oracle
+) -> None:
+    service = await start_service("polling", poll_seconds=0.01, poll_share=1.0)
+    async with service.open_watch(target_of(repository), oracle) as watch:
+        assert watch.coverage.reason == "configured"
+        await next_batch(watch)
+        shutil.rmtree(repository)
+        with trio.fail_after(10):
+            await watch.wait_backend(WatchBackend.NONE)
+        polls = service.statistics().polls
+        await no_more_batches(watch)
+        watch.drain_nowait()
+        assert watch.backend is WatchBackend.NONE
+        assert service.statistics().polls == polls
+        make_repository(repository)
+        watch.drain_nowait()
+        assert watch.backend is WatchBackend.POLLING
+        assert (await next_batch(watch)).unknown
+
+
+async def test_a_large_tree_is_polled_in_part_and_says_so(
+    start_service, repository, oracle
+) -> None:
+    for number in range(20):
+        (repository / f"d{number}").mkdir()
+    service = await start_service("polling", poll_entries=10)
+    async with service.open_watch(target_of(repository), oracle) as watch:
+        await next_batch(watch)
+        assert watch.coverage.reason == "configured; too large, polled in part"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(OSError(errno.EMFILE, "Too many open files"), "Too many open files"), (None, "NFS")],
+)
+async def test_what_watchfiles_cannot_keep_is_polled(
+    start_service, repository, oracle, monkeypatch, error, reason
+) -> None:
+    def refuse(*_args) -> None:
+        raise error
+
+    service = await start_service("watchfiles")
+    if error is not None:
+        monkeypatch.setattr("bbhost.watch.notifier.RustNotify", refuse)
+    else:
+        monkeypatch.setattr("bbhost.watch.notifier.silent_file_system", lambda _path: "NFS")
+    async with service.open_watch(target_of(repository), oracle) as watch:
+        with trio.fail_after(10):
+            await watch.wait_backend(WatchBackend.POLLING)
+        assert reason in watch.coverage.reason
+
+
+async def test_watchfiles_gives_up_after_sixty_failures_until_something_asks(
+    start_service, repository, oracle
+) -> None:
+    service = await start_service(
+        "watchfiles", first_retry_seconds=0.0001, longest_retry_seconds=0.0002
+    )
+    oracle.failures = [GitCommandError(f"failure {number}") for number in range(60)]
+    async with service.open_watch(target_of(repository), oracle) as watch:
+        with trio.fail_after(30):
+            assert (await watch.wait_changes()).unknown
+        assert watch.coverage.reason == "given up after 60 failed attempts: failure 59"
+        watch.drain_nowait()
+        with trio.fail_after(10):
+            await watch.wait_backend(WatchBackend.WATCHFILES)
+
+
 async def test_without_an_inotify_instance_watches_poll_until_one_can_be_had(
     start_service, repository, oracle, monkeypatch
 ) -> None:

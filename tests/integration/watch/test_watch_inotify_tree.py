@@ -178,6 +178,24 @@ async def test_an_ignored_directory_that_becomes_tracked_is_watched(
         assert noticed(watch, lambda: (repository / "node_modules/p/f").write_text("y"))
 
 
+async def test_an_index_that_changes_during_the_start_is_compared(
+    service, repository, oracle
+) -> None:
+    """Git has listed `node_modules`, then it becomes tracked, then the list arrives."""
+    (repository / "node_modules").mkdir()
+    (repository / "node_modules" / "f").write_text("x")
+
+    def track() -> None:
+        oracle.after_listing = None
+        git(repository, "add", "-f", "node_modules/f")
+        service.drain_nowait()
+
+    oracle.after_listing = track
+    async with service.open_watch(target_of(repository), oracle) as watch:
+        await settle(watch)
+        assert watched_paths(service, repository) == {".", "src", "node_modules"}
+
+
 async def test_an_index_write_that_tracks_nothing_ignored_costs_no_git(
     service, repository, oracle
 ) -> None:
