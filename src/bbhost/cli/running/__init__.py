@@ -1,0 +1,1 @@
+"""Running the hub and the daemon from the command line."""

@@ -1,0 +1,53 @@
+"""WebSockets of the hub: change notifications, attached terminals, streams of events."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from trio_websocket import (
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketConnection,
+    open_websocket_url,
+)
+
+from bbhost.cli.outcomes import CommandError, Outcome
+from bbhost.cli.place import Server
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""A whole replay of a terminal fits; longer messages end the connection."""
+CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def open_socket(server: Server, path: str) -> AsyncIterator[WebSocketConnection]:
+    """Hold a socket of the hub.
+
+    Raises:
+        CommandError: it cannot be opened. Its end is ``ConnectionClosed``, for the caller.
+    """
+    url = f"ws{server.url.removeprefix('http')}/api/v1{path}"
+    headers = [(b"authorization", f"Bearer {server.token}".encode())] if server.token else []
+    try:
+        async with open_websocket_url(
+            url,
+            extra_headers=headers,
+            max_message_size=MAX_MESSAGE_BYTES,
+            connect_timeout=CONNECT_SECONDS,
+            disconnect_timeout=CLOSE_SECONDS,
+        ) as socket:
+            yield socket
+    except HandshakeError as error:
+        raise CommandError(
+            Outcome.UNREACHABLE, f"The hub at {server.url} did not open a socket"
+        ) from error
+
+
+async def messages(socket: WebSocketConnection) -> AsyncGenerator[str, None]:
+    """Give each text message until the socket ends. Use with ``aclosing``."""
+    while True:
+        try:
+            message = await socket.get_message()
+        except ConnectionClosed:
+            return
+        yield message if isinstance(message, str) else message.decode("utf-8", "replace")
