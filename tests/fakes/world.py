@@ -5,7 +5,7 @@ Everything it holds can be counted, every call can be made to pause or to fail, 
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -76,6 +76,9 @@ class FakeWatch:
         await trio.lowlevel.checkpoint()
         assert self.world is not None
         return RefsSnapshot({"main": f"{self.world.refs:040}", "b": "0" * 40}, {}, None)
+
+    async def read_news(self) -> RefsSnapshot:
+        return await self.read_refs()
 
     def describe(self) -> str:
         return ""
@@ -163,6 +166,7 @@ class FakeWorld:
         spec: WorkspaceSpec,
         boundary: OwnedBoundary,
         on_entry: EntrySink,
+        before_creating: Callable[[], Awaitable[None]],
     ) -> DiscoveredWorkspace:
         path = workspace_path(spec)
         on_entry(TranscriptEntry("step", "git-worktree-started", "Creating worktree"))
@@ -171,6 +175,7 @@ class FakeWorld:
             raise PathNotFoundError(f"Path does not exist: {path}")
         made = path not in self.disk
         if made:
+            await before_creating()
             self.disk[path] = "half"
             self.registered.add(path)
         await self.seam("provision.made", path)

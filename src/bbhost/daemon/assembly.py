@@ -11,6 +11,7 @@ from bbhost.contract.session import EnvironmentChange
 from bbhost.daemon.config import Config
 from bbhost.daemon.hooks import DaemonHooks
 from bbhost.daemon.process_journal import ProcessJournal
+from bbhost.daemon.storage_watch import StorageWatch
 from bbhost.daemon.terminal_hosting import TerminalHosting
 from bbhost.domain.ids import EnvironmentId
 from bbhost.environment.ports import EnvironmentServices
@@ -21,6 +22,7 @@ from bbhost.processes.keeper import ProcessKeeper
 from bbhost.reconciler.reconciler import Reconciler
 from bbhost.session.clock import wall_clock_ms
 from bbhost.session.runner import Session
+from bbhost.session.server_calls import ServerCalls
 from bbhost.terminals.directory import TerminalDirectory
 from bbhost.terminals.shell import ShellSettings
 from bbhost.terminals.sink import TerminalSink
@@ -50,6 +52,10 @@ class Link:
             self._untold.add((environment_id, change))
         else:
             self.session.changes.changed(environment_id, change)
+
+    def calls(self) -> ServerCalls | None:
+        """What may be asked of the server; None before there is a session."""
+        return None if self.session is None else self.session.calls
 
     def attach(self, session: Session) -> None:
         """Here it is; it keeps what it cannot post yet."""
@@ -83,6 +89,7 @@ class Parts:
     supervisor: Supervisor
     reconciler: Reconciler
     storage: ThreadStorage
+    storage_watch: StorageWatch
     files: HostFiles
     link: Link
     terminals: TerminalHosting
@@ -138,8 +145,12 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
     noted.append(reconciler)
     root = config.get("thread_storage")
     storage = ThreadStorage(Path(root) if root else data_dir / "thread-storage")
+    storage_watch = StorageWatch(storage, watches, link.note_change, link.calls)
     sink: TerminalSink = link
     terminals = TerminalHosting(supervisor, TerminalDirectory(sink), shell)
+    hooks = DaemonHooks(supervisor, reconciler, journal, terminals)
+    hooks.track_threads = storage_watch.track_targets
+    hooks.forget_threads = storage_watch.forget_environment
     return Parts(
         config=config,
         data_dir=data_dir,
@@ -154,10 +165,11 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
         supervisor=supervisor,
         reconciler=reconciler,
         storage=storage,
+        storage_watch=storage_watch,
         files=HostFiles(data_dir, git, storage),
         link=link,
         terminals=terminals,
-        hooks=DaemonHooks(supervisor, reconciler, journal, terminals),
+        hooks=hooks,
     )
 
 

@@ -100,6 +100,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("host_type", "kind of host", _choice("persistent"), ("BB_HOST_TYPE",), "persistent"),
     Setting("local_port", "port of the local HTTP API; off unless set", _port, ("BB_HOST_DAEMON_PORT",)),
     Setting("app_url", "origin that may read the local HTTP API", str, ("BB_APP_URL",)),
+    Setting("dev_app_port", "port of a development web page that may read the local HTTP API", _port, ("BB_DEV_APP_PORT",)),
     Setting("cli_dir", "directory put first on PATH of agents and terminals", str, ("BB_CLI_DIR",)),
     Setting("thread_storage", "directory of thread storage", str, ("BB_THREAD_STORAGE",)),
     Setting("log_level", "debug, info, warning or error", _choice("debug", "info", "warning", "error"), ("BB_LOG_LEVEL",), "info"),

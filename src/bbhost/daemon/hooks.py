@@ -38,6 +38,8 @@ class DaemonHooks:
         """Threads in the middle of a turn; set by the threads' owner."""
         self.track_threads: Callable[[tuple[ThreadTarget, ...]], None] = lambda _targets: None
         """Takes the threads whose storage is watched; set by the storage watcher."""
+        self.forget_threads: Callable[[EnvironmentId], None] = lambda _environment_id: None
+        """Stops watching the storage of an environment's threads; set by the same."""
 
     def describe(self) -> SessionDescription:
         """Tell which threads are active and which environments are loaded."""
@@ -81,6 +83,7 @@ class DaemonHooks:
 
     async def server_forgot(self, environment_id: EnvironmentId) -> None:
         """The server answered that it does not know this environment: release it."""
+        self.forget_threads(environment_id)
         self._reconciler.forget(environment_id)
 
 

@@ -31,7 +31,6 @@ from bbhost.workspace.merge import (
     squash_merge,
 )
 from bbhost.workspace.published import CommitSummaryLine
-from bbhost.workspace.repository import Repository
 
 FACTS_PREFIX = "publishing/"
 
@@ -72,7 +71,6 @@ class PublishingCommands:
         tools = self._workspaces.tools
         return await self._once(
             CommitFacts,
-            repository,
             note=lambda: note_commit_facts(tools, repository, message),
             find=lambda facts: find_finished_commit(tools, repository, facts),
             make=lambda _facts: commit_workspace(tools, repository, message),
@@ -83,20 +81,20 @@ class PublishingCommands:
     ) -> CommitSummaryLine:
         repository = await self._workspaces.repository(handle.path)
         tools = self._workspaces.tools
-        return await self._once(
-            MergeFacts,
-            repository,
-            note=lambda: note_merge_facts(
-                tools, repository, command.target_branch, command.commit_message
-            ),
-            find=lambda facts: find_published_merge(tools, repository, facts),
-            make=lambda facts: squash_merge(tools, repository, facts),
-        )
+        # Noting and merging under one lock: of two merges into one branch the second must see the first.
+        async with tools.locks.branch(repository.common_dir, command.target_branch):
+            return await self._once(
+                MergeFacts,
+                note=lambda: note_merge_facts(
+                    tools, repository, command.target_branch, command.commit_message
+                ),
+                find=lambda facts: find_published_merge(tools, repository, facts),
+                make=lambda facts: squash_merge(tools, repository, facts),
+            )
 
     async def _once(
         self,
         kind: type[Facts],
-        repository: Repository,
         *,
         note: Callable[[], Awaitable[Facts]],
         find: Callable[[Facts], Awaitable[CommitSummaryLine | None]],

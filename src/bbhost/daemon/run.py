@@ -10,7 +10,13 @@ from bbhost.contract.messages import TerminalCloseReason
 from bbhost.daemon.assembly import Parts, open_parts
 from bbhost.daemon.config import Config
 from bbhost.daemon.handlers import make_handlers
-from bbhost.daemon.local.serving import serve_locally
+from bbhost.daemon.local.api import LocalApi
+from bbhost.daemon.local.serving import (
+    bind_local_port,
+    port_of,
+    serve_local_port,
+    serve_locally,
+)
 from bbhost.daemon.lock import hold_lock
 from bbhost.daemon.publishing_commands import PublishingCommands
 from bbhost.daemon.stopping import StopRequest
@@ -41,16 +47,23 @@ async def run_daemon(config: Config, stop: StopRequest) -> None:
     Cancellation: forced stop: nothing is drained, everything is in the journal.
     """
     url = parse_server_url(config.get("server_url"))
-    shell = ShellSettings(url.text, config.get("local_port"), config.get("cli_dir"))
     with hold_lock(config.data_dir):
+        local = bind_local_port(config)
         host_name = await detect_host_name(config.get("host_name"))
         identity = await ensure_enrolled(url, _enrolment(config, host_name))
         settings = SessionSettings(
             url, identity, host_name, config.data_dir, instance_id=str(uuid.uuid4())
         )
         async with AsyncExitStack() as ladder:
+            if local is not None:
+                await ladder.enter_async_context(local)
+            port = None if local is None else port_of(local)
+            shell = ShellSettings(url.text, port, config.get("cli_dir"))
             parts = await ladder.enter_async_context(open_parts(config, shell))
             session = await _climb(ladder, parts, settings, stop)
+            if local is not None:
+                api = _local_api(config, settings, port_of(local), session)
+                await ladder.enter_async_context(running(serve_local_port, local, api))
             await _run_session(parts, session, stop)
 
 
@@ -79,6 +92,7 @@ async def _climb(
         )
     )
     parts.link.attach(session)
+    await ladder.enter_async_context(running(parts.storage_watch.run))
     await ladder.enter_async_context(running(serve_locally, parts, session, stop))
     return session
 
@@ -143,6 +157,17 @@ async def _end_processes(parts: Parts) -> None:
 async def _run_emptier(parts: Parts, task_status: trio.TaskStatus[None]) -> None:
     task_status.started()
     await parts.emptier.run()
+
+
+def _local_api(config: Config, settings: SessionSettings, port: int, session: Session) -> LocalApi:
+    return LocalApi(
+        settings.identity.host_id,
+        settings.url,
+        port,
+        lambda: session.status.value,
+        config.get("app_url"),
+        config.get("dev_app_port"),
+    )
 
 
 def _enrolment(config: Config, host_name: str) -> EnrolmentSettings:

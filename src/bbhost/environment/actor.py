@@ -240,13 +240,22 @@ class EnvironmentActor:
 
     async def _work_provisioning(self, number: int) -> None:
         try:
-            discovered = await provision(self.record, self._services, self.boundary, self.progress)
+            discovered = await provision(
+                self.record, self._services, self.boundary, self.progress, self._note_creating
+            )
         except BbhostError as error:
             mail = _Mail(EnvironmentEvent.PROVISION_FAILED, number, error=error)
         else:
             outcome = Provisioned(discovered, tuple(self.progress.entries))
             mail = _Mail(EnvironmentEvent.PROVISIONED, number, provisioned=outcome)
         await self._mail_in.send(mail)
+
+    async def _note_creating(self) -> None:
+        """From here on a rollback may remove what is at the path: this incarnation makes it."""
+        record = evolve(self.record, created_workspace=True)
+        await self._services.journal.save_environment(record)
+        self.durable = record
+        self.view.value = evolve(self.view.value, record=record)
 
     def _enter_ready(self, state_work: trio.Nursery) -> None:
         record = self.record if self._arriving is None else self._arriving.record

@@ -4,7 +4,7 @@ Interfaces only. ``environment/workspaces.py`` is the real implementation over g
 simulation in the tests has another one, which can crash.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -62,6 +62,10 @@ class OwnedWatch(Protocol):
         """Return the branches as of the last drain, read once for all who share the repository."""
         ...
 
+    async def read_news(self) -> RefsSnapshot:
+        """Return the branches that are worth telling of: without those that provisioning made."""
+        ...
+
     def describe(self) -> str:
         """Why it is not covered in full, for people; empty when all is well."""
         ...
@@ -100,8 +104,9 @@ class Workspaces(Protocol):
         spec: WorkspaceSpec,
         boundary: OwnedBoundary,
         on_entry: EntrySink,
+        before_creating: Callable[[], Awaitable[None]],
     ) -> DiscoveredWorkspace:
-        """Make or attach the workspace."""
+        """Make or attach the workspace. Awaits ``before_creating`` before the first thing is made."""
         ...
 
     async def discover(self, path: str, kind: WorkspaceKind) -> DiscoveredWorkspace:

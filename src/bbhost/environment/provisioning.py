@@ -1,6 +1,7 @@
 """The work of ``provisioning``: make or attach the workspace."""
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from attrs import define, field
 
@@ -38,6 +39,7 @@ async def provision(
     services: EnvironmentServices,
     boundary: OwnedBoundary,
     progress: ProvisionProgress,
+    before_creating: Callable[[], Awaitable[None]],
 ) -> DiscoveredWorkspace:
     """Make the workspace of ``record``, or take over the one that is there.
 
@@ -50,7 +52,12 @@ async def provision(
         if isinstance(record.spec, AttachSpec):
             return await services.workspaces.discover(record.path, record.kind)
         return await services.workspaces.provision(
-            record.environment_id, record.incarnation, record.spec, boundary, progress.note
+            record.environment_id,
+            record.incarnation,
+            record.spec,
+            boundary,
+            progress.note,
+            before_creating,
         )
     except BbhostError:
         raise

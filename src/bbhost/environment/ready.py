@@ -121,7 +121,7 @@ class ReadyWork:
     async def _take_batch(self, watch: OwnedWatch, batch: ChangeLike) -> None:
         refs_differ = False
         if batch.refs or batch.unknown:
-            refs = await watch.read_refs()
+            refs = await watch.read_news()
             previous, self._last_refs = self._last_refs, refs
             refs_differ = previous is not None and previous is not refs and previous != refs
         if refs_differ:

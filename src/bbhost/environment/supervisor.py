@@ -203,7 +203,7 @@ class Supervisor:
             async with self._locks.hold(environment_id):
                 actor = self.actor(environment_id)
                 if actor is None:
-                    actor = await self._incarnate(await self._first_record(environment_id, spec))
+                    actor = await self._incarnate(self._first_record(environment_id, spec))
                     fresh = True
                 else:
                     fresh = False
@@ -223,20 +223,16 @@ class Supervisor:
                         )
                     return await self._wait_provisioned(actor, on_entry)
 
-    async def _first_record(
+    def _first_record(
         self, environment_id: EnvironmentId, spec: WorkspaceSpec
     ) -> EnvironmentRecord:
         last = self._records.get(environment_id)
-        number = last.incarnation + 1 if last is not None else 1
-        makes = not isinstance(spec, AttachSpec | UnmanagedSpec)
         return EnvironmentRecord(
             environment_id=environment_id,
-            incarnation=Incarnation(number),
+            incarnation=Incarnation(last.incarnation + 1 if last is not None else 1),
             state=EnvironmentState.PROVISIONING,
             spec=spec,
             changed_at=self._services.now_ms(),
-            created_workspace=makes
-            and not await self._services.workspaces.exists(workspace_path(spec)),
         )
 
     async def _wait_provisioned(
@@ -401,7 +397,7 @@ class Supervisor:
                 return actor
             if environment_id in self._records:
                 raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
-            return await self._incarnate(await self._first_record(environment_id, spec))
+            return await self._incarnate(self._first_record(environment_id, spec))
 
     # --- the reconciler's verbs ------------------------------------------------------------
 
@@ -434,7 +430,7 @@ class Supervisor:
                     await self._services.journal.save_environment(kept)
                     self._records[environment_id] = kept
                     return kept
-                actor = await self._incarnate(await self._first_record(environment_id, spec))
+                actor = await self._incarnate(self._first_record(environment_id, spec))
         if actor is None:
             raise EnvironmentDestroyedError(f"Environment {environment_id} is not known here")
         view = await actor.view.wait_value(

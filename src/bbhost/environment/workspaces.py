@@ -1,11 +1,11 @@
 """Git and files behind the interface that owners of environments use (``ports.Workspaces``)."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.ids import EnvironmentId, Incarnation
@@ -32,13 +32,14 @@ from bbhost.workspace.ignore import GitIgnoreOracle
 from bbhost.workspace.provision import provision_workspace
 from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.removal import (
+    MAX_ROUNDS,
     deregister_worktree,
     discard_worktree,
     examine_worktree,
     prune_parent,
     remove_personal_workspace,
 )
-from bbhost.workspace.repository import Repository
+from bbhost.workspace.repository import Repository, find_git_dirs
 from bbhost.workspace.rescue import rescue_worktree
 from bbhost.workspace.rollback import rollback_workspace
 from bbhost.workspace.saved_files import SaveLimits
@@ -58,6 +59,35 @@ class _SharedRefs:
     """One repository whose refs several watches follow."""
 
     seen: dict[Watch, int] = field(factory=dict)
+    """The marks of each watch when the branches were last read."""
+    made: dict[str, str | None] = field(factory=dict)
+    """Branches that provisioning makes or has made here, with their first tip once it is known."""
+    _news: tuple[RefsSnapshot, RefsSnapshot] | None = None
+
+    def is_current(self, watch: Watch) -> bool:
+        """Whether no watch has seen the refs change since they were read.
+
+        An event of the shared git dir touches every watch of the repository. One that has just been
+        opened, and therefore doubts everything, learns from a sibling that is certain.
+        """
+        if self.seen.get(watch) == watch.refs_marks:
+            return True
+        return any(
+            other.is_certain and marks == other.refs_marks
+            for other, marks in self.seen.items()
+            if other is not watch
+        )
+
+    def news(self, refs: RefsSnapshot) -> RefsSnapshot:
+        """Leave out branches that stand where provisioning made them; once for all watches."""
+        if self._news is None or self._news[0] is not refs:
+            for name in list(self.made):
+                if name not in refs.heads:
+                    continue
+                self.made[name] = self.made[name] or refs.heads[name]
+            heads = {name: tip for name, tip in refs.heads.items() if self.made.get(name) != tip}
+            self._news = (refs, evolve(refs, heads=heads))
+        return self._news[1]
 
 
 @frozen
@@ -97,11 +127,20 @@ class RepositoryWatch:
         The drain raises the marks of every watch of the repository together, so one invalidation
         answers for all of them.
         """
-        if self.shared.seen.get(self.watch) != self.watch.refs_marks:
+        if not self.shared.is_current(self.watch):
+            self.tools.refs.invalidate(self.repository.common_dir)
             for watch in self.shared.seen:
                 self.shared.seen[watch] = watch.refs_marks
-            self.tools.refs.invalidate(self.repository.common_dir)
+        self.shared.seen[self.watch] = self.watch.refs_marks
         return await self.tools.refs.refs(self.repository)
+
+    async def read_news(self) -> RefsSnapshot:
+        """Return the branches, but for those that stand where provisioning made them.
+
+        Provisioning posts nothing: the server knows. Told to every sibling, the branch of each new
+        worktree would make the cost of N of them grow with the square of N.
+        """
+        return self.shared.news(await self.read_refs())
 
 
 class GitWorkspaces:
@@ -136,8 +175,11 @@ class GitWorkspaces:
         spec: WorkspaceSpec,
         boundary: OwnedBoundary,
         on_entry: EntrySink,
+        before_creating: Callable[[], Awaitable[None]],
     ) -> DiscoveredWorkspace:
         """Make the workspace (``workspace/provision.py``)."""
+        if isinstance(spec, ManagedWorktreeSpec):
+            await self._note_branch(spec)
         made = await provision_workspace(
             self.tools,
             environment_id,
@@ -145,8 +187,16 @@ class GitWorkspaces:
             Transcript(on_entry),
             boundary,
             incarnation=incarnation,
+            before_creating=before_creating,
         )
         return made.discovered
+
+    async def _note_branch(self, spec: ManagedWorktreeSpec) -> None:
+        """Siblings need not be told of the branch that is about to be made."""
+        dirs = await on_disk(find_git_dirs, Path(spec.source_path))
+        shared = None if dirs is None else self._shared.get(dirs.common_dir)
+        if shared is not None:
+            shared.made[spec.branch_name] = None
 
     async def discover(self, path: str, kind: WorkspaceKind) -> DiscoveredWorkspace:
         """Describe a workspace that exists, making nothing."""
@@ -240,15 +290,18 @@ class GitWorkspaces:
         else:
             key = (record.environment_id, record.incarnation)
             await discard_worktree(
-                self.tools, self._removal(record), self._keep_reasons.pop(key, "")
+                self.tools, self._removal(record), self._keep_reasons.get(key, "")
             )
+            self._keep_reasons.pop(key, None)
         self._emptier.wake()
 
     async def deregister(self, record: EnvironmentRecord) -> None:
         """Make git forget exactly this worktree, and whatever was written at its path meanwhile."""
         removal = self._removal(record)
         await deregister_worktree(self.tools, removal)
-        if await discard_worktree(self.tools, removal, CAME_BACK):
+        for _ in range(MAX_ROUNDS):
+            if not await discard_worktree(self.tools, removal, CAME_BACK):
+                break
             await deregister_worktree(self.tools, removal)
 
     async def prune_parent(self, record: EnvironmentRecord) -> None:

@@ -80,7 +80,8 @@ async def add_worktree(
             result = await _add(tools, order)
             if result.returncode != 0 and await _clear_stale(tools, order):
                 result = await _add(tools, order)
-        tools.refs.invalidate(order.source.common_dir)
+        # The cache of refs hears of the new branch from whoever watches the repository, as it does of
+        # any other; telling it here as well would have every worktree read them twice.
         fault_point("provision.worktree_added")
         for output in (result.stdout, result.stderr):
             for line in output.decode("utf-8", "replace").splitlines():

@@ -1,0 +1,1 @@
+"""The threads of environments: who owns them, and what commands may ask of them."""

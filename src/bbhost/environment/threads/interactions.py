@@ -1,0 +1,123 @@
+"""Questions of agents that wait for a person, and the answers that come as commands."""
+
+from collections import OrderedDict
+from logging import getLogger
+from typing import TypeAlias
+
+import trio
+from attrs import define, field
+
+from bbhost.contract.commands import InteractiveResolve
+from bbhost.contract.interactions import Resolution
+from bbhost.contract.session import InteractionRegistered, PendingInteraction
+from bbhost.domain.ids import ThreadId
+from bbhost.environment.threads.ports import ServerPort
+from bbhost.errors import BbhostError, InteractionMismatchError, StaleInteractionError
+
+log = getLogger(__name__)
+
+DELIVERED_SECONDS = 300.0
+"""How long an answer that was delivered may come again and still be a success."""
+DELIVERED_LIMIT = 10_000
+"""Delivered answers remembered; the oldest is forgotten first."""
+
+_Key: TypeAlias = tuple[ThreadId, str, str, str]
+
+
+@define(eq=False)
+class _Waiting:
+    interaction_id: str | None = None
+    """The server's id, once it is known."""
+    resolution: Resolution | None = None
+    resolved: trio.Event = field(factory=trio.Event)
+
+
+class Interactions:
+    """All questions of a daemon."""
+
+    def __init__(self, server: ServerPort) -> None:
+        self._server = server
+        self._waiting: dict[_Key, _Waiting] = {}
+        self._delivered: OrderedDict[_Key, tuple[str, float]] = OrderedDict()
+
+    @property
+    def count(self) -> int:
+        """Questions that wait."""
+        return len(self._waiting)
+
+    async def ask(self, question: PendingInteraction) -> Resolution | None:
+        """Ask and wait, however long.
+
+        Returns:
+            None where there will be no answer: it could not be asked, or is over already.
+
+        Cancellation: the question is taken back.
+        """
+        key = _key(question)
+        # Before it is registered: the answer may be here before the server's answer to that.
+        waiting = self._waiting[key] = _Waiting()
+        try:
+            return await self._wait_answer(question, waiting)
+        except BbhostError as error:
+            log.warning("a question of %s could not be asked: %s", question.thread_id, error)
+            self._take_back(question, "the question could not be registered")
+            return None
+        except trio.Cancelled:
+            if not waiting.resolved.is_set():
+                self._take_back(question, "the turn ended while awaiting user interaction")
+            raise
+        finally:
+            del self._waiting[key]
+
+    async def _wait_answer(
+        self, question: PendingInteraction, waiting: _Waiting
+    ) -> Resolution | None:
+        response = await self._server.ask_person(question)
+        if not waiting.resolved.is_set():
+            if not isinstance(response, InteractionRegistered) or not response.is_open:
+                return None
+            waiting.interaction_id = response.interaction_id
+            await waiting.resolved.wait()
+        return waiting.resolution
+
+    def _take_back(self, question: PendingInteraction, reason: str) -> None:
+        self._server.take_back(
+            question.provider_id,
+            question.thread_id,
+            f'Provider "{question.provider_id}": {reason}',
+        )
+
+    def resolve(self, command: InteractiveResolve) -> None:
+        """Deliver an answer.
+
+        Raises:
+            StaleInteractionError: nobody waits for it.
+            InteractionMismatchError: the question is known under another id.
+        """
+        key = _key(command)
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            self._check_delivered(key, command.interaction_id)
+            return
+        if waiting.interaction_id not in {None, command.interaction_id}:
+            raise InteractionMismatchError(
+                f"The question is {waiting.interaction_id}, not {command.interaction_id}"
+            )
+        if waiting.resolved.is_set():
+            return
+        waiting.resolution = command.resolution
+        waiting.resolved.set()
+        self._delivered[key] = (command.interaction_id, trio.current_time())
+        if len(self._delivered) > DELIVERED_LIMIT:
+            self._delivered.popitem(last=False)
+
+    def _check_delivered(self, key: _Key, interaction_id: str) -> None:
+        known, at = self._delivered.get(key, ("", -DELIVERED_SECONDS))
+        if not known or trio.current_time() - at > DELIVERED_SECONDS:
+            raise StaleInteractionError("Nobody waits for this answer any more")
+        if known != interaction_id:
+            raise InteractionMismatchError(f"The question was {known}, not {interaction_id}")
+
+
+def _key(one: PendingInteraction | InteractiveResolve) -> _Key:
+    return (one.thread_id, one.provider_id, one.provider_thread_id, one.provider_request_id)
