@@ -210,10 +210,14 @@ async def open_socket(
     resource: str,
     subprotocols: Sequence[str] = (),
     headers: Sequence[tuple[str, str]] = (),
+    backlog: int = MESSAGE_BACKLOG,
 ) -> AsyncIterator[DaemonSocket]:
     """Open a WebSocket on a TCP connection that is closed in any case.
 
     trio-websocket leaves its own open when the server refuses the handshake or closes first.
+
+    Args:
+        backlog: messages that are read before anybody wants them.
 
     Raises:
         RefusedError: the handshake was refused.
@@ -232,7 +236,7 @@ async def open_socket(
                     subprotocols=subprotocols,
                     extra_headers=list(headers),
                 )
-                send, receive = trio.open_memory_channel[dict[str, Any]](MESSAGE_BACKLOG)
+                send, receive = trio.open_memory_channel[dict[str, Any]](backlog)
                 nursery.start_soon(_pump, connection, send)
                 yield DaemonSocket(connection, receive)
                 with trio.move_on_after(1):

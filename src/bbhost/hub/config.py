@@ -64,8 +64,8 @@ class HubLimits:
     """Messages waiting for a daemon that does not read; at the bound its socket is closed."""
     subscriber_backlog: int = 1_024
     """Notifications waiting for a public socket; at the bound it is closed with 1013."""
-    terminal_backlog_characters: int = 8 * 1024 * 1024
-    """Terminal output waiting for one viewer; at the bound the viewer is closed with 1013."""
+    terminal_backlog_characters: int = 1024 * 1024
+    """Terminal output waiting for one viewer; at the bound output is left out until it catches up."""
     terminals: int = 512
     """Open terminals; further ones are refused with 503 ``hub_busy``."""
     exited_terminals: int = 100

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 import trio
 
 from bbhost.hub.run import HubAddress
@@ -151,6 +152,49 @@ async def _replay(socket: DaemonSocket, terminal_id: str) -> None:
             "nextSeq": 0,
         }
     )
+
+
+@pytest.mark.slow
+async def test_a_viewer_that_cannot_keep_up_is_brought_up_to_date(
+    hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
+) -> None:
+    """Output is left out, never piled up; then a replay from there on makes it good."""
+    piece = b"x" * 60_000
+    async with daemon.connected() as socket:
+        environment = await make_ready(api, daemon)
+        terminal = await open_terminal(api, socket, environment["id"])
+        output = {"type": "terminal.output", "terminalId": terminal["id"]}
+        resource = f"/api/v1/terminals/{terminal['id']}/attach"
+        async with open_socket(hub.url, resource, (), token_of(hub), backlog=0) as viewer:
+            await _replay(socket, terminal["id"])
+            for seq in range(400):
+                await socket.send({**output, "chunk": chunk(seq, piece)})
+            await api.get("/terminals")  # the hub has read what was sent before
+            seen: list[int] = []
+            async with trio.open_nursery() as nursery:
+
+                async def read() -> None:
+                    while not seen or seen[-1] != 400:
+                        message = await viewer.receive()
+                        chunks = message.get("chunks", [message.get("chunk")])
+                        seen.extend(one["seq"] for one in chunks)
+
+                nursery.start_soon(read)
+                attach = await next_of(socket, "terminal.attach")
+                await socket.send(
+                    {
+                        "type": "terminal.replay",
+                        "requestId": attach["requestId"],
+                        "terminalId": terminal["id"],
+                        "chunks": [
+                            chunk(number, b"y") for number in range(attach["sinceSeq"], 400)
+                        ],
+                        "nextSeq": 400,
+                    }
+                )
+                await socket.send({**output, "chunk": chunk(400, b"z")})
+            assert seen == list(range(401))
+            assert attach["sinceSeq"] < 400
 
 
 async def test_a_refused_terminal_is_the_daemons_error(

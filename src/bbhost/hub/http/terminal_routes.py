@@ -73,17 +73,21 @@ class TerminalSocket:
         except BbhostError as error:
             await refuse(scope, send, error)
             return
-        with self._terminals.view(terminal_id) as outbox:
-            if await accept_socket(receive, send, public_subprotocol(scope)):
+        with self._terminals.view(terminal_id) as view:
+            if not await accept_socket(receive, send, public_subprotocol(scope)):
+                return
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(view.keep_up)
                 await run_socket(
                     receive,
                     send,
-                    outbox,
+                    view.outbox,
                     encode=str,
                     handle=lambda text: self._take(terminal_id, text),
                     longest_message=self._config.limits.public_message_bytes,
                     config=self._config,
                 )
+                nursery.cancel_scope.cancel("the viewer has gone")
 
     def _take(self, terminal_id: str, text: str) -> None:
         try:

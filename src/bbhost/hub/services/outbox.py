@@ -50,17 +50,20 @@ class Outbox(Generic[T]):
         """Whether messages are still accepted."""
         return self._closing is None
 
+    def has_room(self, message: T) -> bool:
+        """Whether a message can be added without cutting the line."""
+        return not self._waiting or self._weight + self._weigh(message) <= self._limit
+
     def put(self, message: T) -> bool:
         """Add a message. False where it was not accepted, because the line is or has just been cut."""
         if self._closing is not None:
             return False
-        weight = self._weigh(message)
-        if self._waiting and self._weight + weight > self._limit:
+        if not self.has_room(message):
             self._waiting.clear()
             self.finish(CLOSE_TRY_AGAIN, "too-slow")
             return False
         self._waiting.append(message)
-        self._weight += weight
+        self._weight += self._weigh(message)
         self._wake.set()
         return True
 

@@ -137,7 +137,8 @@ class CommandQueue:
             if record.state != "settled":
                 self.settle(db, after, record, _outcome(record, report))
 
-        await self._core.transact(step, durable=True)
+        # Results that nothing is remembered of need not survive the loss of power.
+        await self._core.transact(step, durable=report.type in self._settlers)
 
     def settle(
         self, db: sqlite3.Connection, after: Aftermath, record: CommandRecord, outcome: Outcome

@@ -2,7 +2,7 @@
 
 Terminals live in memory and end with the session they were opened under; what they print is
 remembered by the daemon, never here. A viewer first gets the daemon's replay and from then on every
-chunk; what comes before its replay is part of the replay.
+chunk it can take (``terminal_views``); what comes before its replay is part of the replay.
 """
 
 from collections import deque
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import trio
 from attrs import Factory, define, evolve
 
-from bbhost.contract.codec import encode_json
 from bbhost.contract.ids import new_id
 from bbhost.contract.messages import (
     DaemonMessage,
@@ -34,10 +33,7 @@ from bbhost.hub.api.notifications import TerminalChanged
 from bbhost.hub.api.terminals import (
     ExitedMessage,
     OpenTerminal,
-    OutputMessage,
-    ReplayMessage,
     Terminal,
-    TerminalErrorMessage,
     TerminalList,
     ViewerClose,
     ViewerInput,
@@ -49,15 +45,10 @@ from bbhost.hub.errors import ApiError, host_disconnected, not_found
 from bbhost.hub.services.core import Core, DaemonSession
 from bbhost.hub.services.environments import context_of, require_environment
 from bbhost.hub.services.outbox import Outbox
+from bbhost.hub.services.terminal_views import TerminalView, output_text
 
 DEFAULT_COLS = 80
 DEFAULT_ROWS = 24
-
-
-@define(eq=False)
-class _Viewer:
-    outbox: Outbox[str]
-    replayed: bool = False
 
 
 @define(eq=False)
@@ -66,8 +57,8 @@ class _LiveTerminal:
     session: DaemonSession
     opened: trio.Event = Factory(trio.Event)
     refusal: ApiError | None = None
-    viewers: dict[str, _Viewer] = Factory(dict)
-    """By the request id of their attach."""
+    viewers: dict[str, TerminalView] = Factory(dict)
+    """By the request id of their replays."""
 
 
 class Terminals:
@@ -168,28 +159,29 @@ class Terminals:
         return shown
 
     @contextmanager
-    def view(self, terminal_id: str) -> Iterator[Outbox[str]]:
+    def view(self, terminal_id: str) -> Iterator[TerminalView]:
         """Watch a terminal while the context lasts. Messages are JSON of ``ViewerMessage``.
 
         Raises:
             ApiError: 404.
         """
         shown = self.get(terminal_id)
-        limit = self._core.config.limits.terminal_backlog_characters
-        outbox: Outbox[str] = Outbox(limit, len)
+        view = TerminalView(Outbox(self._core.config.limits.terminal_backlog_characters, len))
         live = self._live.get(terminal_id)
         if live is None:
-            outbox.put(encode_json(_farewell(shown)))
-            outbox.finish()
-            yield outbox
+            view.say_farewell(_farewell(shown))
+            yield view
             return
-        request_id = new_id("treq")
-        live.viewers[request_id] = _Viewer(outbox)
-        self._send(live, TerminalAttach(request_id, TerminalId(terminal_id), 0))
+
+        def attach(request_id: str, since: int) -> None:
+            self._send(live, TerminalAttach(request_id, TerminalId(terminal_id), since))
+
+        live.viewers[view.request_id] = view
+        view.begin(attach)
         try:
-            yield outbox
+            yield view
         finally:
-            live.viewers.pop(request_id, None)
+            live.viewers.pop(view.request_id, None)
 
     def request(self, terminal_id: str, request: ViewerRequest) -> None:
         """Do what a viewer asks; nothing where the terminal has ended."""
@@ -216,15 +208,14 @@ class Terminals:
             return
         match message:
             case TerminalOutput(chunk=chunk):
-                text = encode_json(OutputMessage(chunk))
-                for viewer in live.viewers.values():
-                    if viewer.replayed:
-                        viewer.outbox.put(text)
+                if live.viewers:
+                    text = output_text(chunk)
+                    for view in live.viewers.values():
+                        view.show(text, chunk.seq)
             case TerminalReplay(request_id=request_id, chunks=chunks, next_seq=next_seq):
                 found = live.viewers.get(request_id)
                 if found is not None:
-                    found.replayed = True
-                    found.outbox.put(encode_json(ReplayMessage(chunks, next_seq)))
+                    found.replay(chunks, next_seq)
             case TerminalOpened():
                 self._opened(live, message)
             case TerminalExited(exit_code=exit_code, close_reason=reason):
@@ -248,10 +239,9 @@ class Terminals:
         self._core.broadcaster.publish(TerminalChanged(live.shown))
 
     def _refused(self, live: _LiveTerminal, message: TerminalError) -> None:
-        viewer = live.viewers.pop(message.request_id, None)
-        if viewer is not None:
-            viewer.outbox.put(encode_json(TerminalErrorMessage(message.code, message.message)))
-            viewer.outbox.finish()
+        view = live.viewers.pop(message.request_id, None)
+        if view is not None:
+            view.refuse(message.code, message.message)
         elif live.shown.state == "opening":
             live.refusal = ApiError(502, message.code, message.message)
             del self._live[live.shown.id]
@@ -267,10 +257,8 @@ class Terminals:
         )
         self._exited.append(live.shown)
         live.opened.set()
-        text = encode_json(_farewell(live.shown))
-        for viewer in live.viewers.values():
-            viewer.outbox.put(text)
-            viewer.outbox.finish()
+        for view in live.viewers.values():
+            view.say_farewell(_farewell(live.shown))
         self._core.broadcaster.publish(TerminalChanged(live.shown))
 
     # --- sessions ---------------------------------------------------------------------------
@@ -292,8 +280,8 @@ class Terminals:
     def finish_all(self, code: int, reason: str) -> None:
         """Close the sockets of all viewers, because the hub stops."""
         for live in self._live.values():
-            for viewer in live.viewers.values():
-                viewer.outbox.finish(code, reason)
+            for view in live.viewers.values():
+                view.outbox.finish(code, reason)
 
     def _send(self, live: _LiveTerminal, message: ServerMessage) -> None:
         if live.session.socket is not None:

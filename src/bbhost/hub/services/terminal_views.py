@@ -1,0 +1,85 @@
+"""One viewer of a terminal, and what happens when it cannot keep up.
+
+A viewer that is slower than its terminal is not cut off and costs no growing memory: once its line is
+full, output is left out; when it has taken what waits, the daemon is asked to replay what it still
+remembers from there on. What is older than the daemon's scrollback is lost to that viewer, as it
+would be on any terminal, and the numbers of the chunks show the gap.
+"""
+
+from collections.abc import Callable
+
+from attrs import Factory, define
+
+from bbhost.contract.codec import encode_json
+from bbhost.contract.ids import new_id
+from bbhost.contract.messages import TerminalChunk
+from bbhost.hub.api.terminals import (
+    ExitedMessage,
+    OutputMessage,
+    ReplayMessage,
+    TerminalErrorMessage,
+)
+from bbhost.hub.services.outbox import Outbox
+from bbhost.toolkit.tick import Tick
+
+Attach = Callable[[str, int], None]
+"""Asks the daemon for a replay, under a request id, from a sequence number on."""
+
+
+@define(eq=False)
+class TerminalView:
+    """A viewer: the line to its socket, and where it stands."""
+
+    outbox: Outbox[str]
+    request_id: str = Factory(lambda: new_id("treq"))
+    """Of the replay it waits for, or last got."""
+    _attach: Attach | None = None
+    _replayed: bool = False
+    _missed_from: int | None = None
+    """Number of the first chunk that was left out."""
+    _lagging: Tick = Factory(Tick)
+
+    def begin(self, attach: Attach) -> None:
+        """Ask for the first replay."""
+        self._attach = attach
+        attach(self.request_id, 0)
+
+    def show(self, text: str, seq: int) -> None:
+        """Pass on a chunk, as the JSON of its message, or leave it out where the line is full."""
+        if not self._replayed or self._missed_from is not None:
+            return
+        if self.outbox.has_room(text):
+            self.outbox.put(text)
+        else:
+            self._missed_from = seq
+            self._lagging.set()
+
+    def replay(self, chunks: tuple[TerminalChunk, ...], next_seq: int) -> None:
+        """Pass on what the daemon remembers; from now on every chunk is shown."""
+        self._replayed = True
+        self.outbox.put(encode_json(ReplayMessage(chunks, next_seq)))
+
+    def refuse(self, code: str, message: str) -> None:
+        """Tell why there is nothing to see, and end."""
+        self.outbox.put(encode_json(TerminalErrorMessage(code, message)))
+        self.outbox.finish()
+
+    def say_farewell(self, farewell: ExitedMessage) -> None:
+        """Tell that the terminal has ended, and end."""
+        self.outbox.put(encode_json(farewell))
+        self.outbox.finish()
+
+    async def keep_up(self) -> None:
+        """Make good what was left out, each time the viewer has caught up. Runs until cancelled."""
+        while True:
+            await self._lagging.wait()
+            await self.outbox.wait_drained()
+            missed, self._missed_from = self._missed_from, None
+            if self._attach is not None and missed is not None:
+                self._replayed = False
+                self._attach(self.request_id, missed)
+
+
+def output_text(chunk: TerminalChunk) -> str:
+    """Return the message of a chunk, made once for all viewers."""
+    return encode_json(OutputMessage(chunk))
