@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bbhost import __version__
-from bbhost.cli.commands import configuration, daemon, diagrams, environments, status, up
+from bbhost.cli.commands import configuration, daemon, demo, diagrams, environments, status, up
 
 EPILOG = (
     "Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 no hub or daemon answers, 4 refused or not found, "
@@ -46,3 +46,4 @@ app.add_typer(environments.app)
 status.register(app)
 app.add_typer(configuration.app)
 app.add_typer(diagrams.app)
+demo.register(app)
