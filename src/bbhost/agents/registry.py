@@ -66,6 +66,10 @@ class ProviderRegistry:
             )
         return found
 
+    def supports_archive(self, definition: ProviderDefinition) -> bool:
+        """Whether conversations can be archived there."""
+        return _capabilities(definition).supports_archive
+
     def infos(self, path: str | None) -> tuple[ProviderInfo, ...]:
         """What is told of each, availability included. Blocking: looks at PATH."""
         return tuple(
