@@ -98,10 +98,10 @@ class Kernel:
             raise OSError(error.errno, os.strerror(error.errno or 0), path) from error
 
     def remove(self, wd: int) -> bool:
-        """Drop a watch; false if the kernel has dropped it already."""
+        """Drop a watch; false if the kernel has dropped it already, or all with the instance."""
         try:
             self._inotify.rm_watch(wd)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: the instance is closed
             return False
         return True
 

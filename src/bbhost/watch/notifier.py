@@ -89,7 +89,9 @@ class NotifierBackend:
         self._nursery.start_soon(self._follow, watch, followed)
 
     async def end(self, watch: Watch) -> None:
-        """Stop the notifier of a watch and wait until its thread has ended.
+        """Stop the notifier of a watch and wait until our thread has ended.
+
+        The library's own thread, with its kernel watches, ends a moment later: it cannot be joined.
 
         Cancellation: shielded, normally for one step.
         """

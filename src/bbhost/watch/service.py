@@ -70,18 +70,23 @@ class WatchService:
 
         Cancellation: ends all kernel watches, notifiers and threads.
         """
-        async with trio.open_nursery() as backends:
-            self._nursery = backends
-            await backends.start(self._polling.run)
-            if self.preferred is WatchBackend.INOTIFY:
-                await self._start_inotify(backends)
-            elif self.preferred is WatchBackend.WATCHFILES:
-                from bbhost.watch.notifier import NotifierBackend
+        try:
+            async with trio.open_nursery() as backends:
+                self._nursery = backends
+                await backends.start(self._polling.run)
+                if self.preferred is WatchBackend.INOTIFY:
+                    await self._start_inotify(backends)
+                elif self.preferred is WatchBackend.WATCHFILES:
+                    from bbhost.watch.notifier import NotifierBackend
 
-                self._notifier = NotifierBackend(self.settings, self._poll_instead)
-                await backends.start(self._notifier.run)
-            task_status.started()
-        self._nursery = None
+                    self._notifier = NotifierBackend(self.settings, self._poll_instead)
+                    await backends.start(self._notifier.run)
+                task_status.started()
+        finally:
+            self._nursery = None
+            for watch in self._watches:
+                watch.certainty = lambda: False
+                watch.covered_by(WatchBackend.NONE, "the watch service has ended")
 
     async def _start_inotify(self, backends: trio.Nursery) -> bool:
         from bbhost.watch.inotify import InotifyBackend
@@ -185,6 +190,8 @@ class WatchService:
             self._polling.room_appeared()
 
     def _drain(self, watch: Watch) -> None:
+        if self._nursery is None:
+            return  # the service has ended before its watches
         self.drain_nowait()
         if watch.backend is WatchBackend.INOTIFY and self._inotify is not None:
             self._inotify.verify(watch)

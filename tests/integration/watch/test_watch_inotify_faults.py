@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from bbhost.errors import (
     PathNotFoundError,
     WatchRefusedError,
 )
-from bbhost.watch import WatchBackend, WatchTarget, places
+from bbhost.watch import WatchBackend, WatchTarget, make_watch_service, places
 from bbhost.watch.kernel import Kernel, NoRoomError
 from bbhost.watch.kernel_view import count_kernel_watches
 from tests.integration.watch.git_oracle import GitOracle, git, make_repository, target_of
@@ -50,6 +51,7 @@ async def test_a_plain_directory_is_watched_without_git(service, tmp_path) -> No
         assert (oracle.listed, oracle.asked) == (0, [])
 
 
+@pytest.mark.slow
 async def test_a_deleted_root_stops_the_watch_until_it_is_there_and_asked_for(
     service, repository, oracle
 ) -> None:
@@ -199,6 +201,7 @@ async def test_no_repository_is_not_tried_again(service, repository, oracle) -> 
         assert watch.coverage.reason == "no git work tree"
 
 
+@pytest.mark.slow
 async def test_what_exceeds_the_budget_polls_and_comes_back_when_room_appears(
     start_service, repository, tmp_path
 ) -> None:
@@ -230,6 +233,7 @@ async def test_what_exceeds_the_budget_polls_and_comes_back_when_room_appears(
     assert count_kernel_watches() == before
 
 
+@pytest.mark.slow
 async def test_room_lets_the_waiting_ones_come_back(start_service, repository, tmp_path) -> None:
     other = make_repository(tmp_path / "other")
     for number in range(40):
@@ -283,6 +287,7 @@ async def test_the_kernels_own_limit_makes_it_poll(
         await settle(watch)
 
 
+@pytest.mark.slow
 async def test_a_file_system_that_stays_silent_is_polled(
     start_service, repository, oracle, monkeypatch
 ) -> None:
@@ -298,6 +303,7 @@ async def test_a_file_system_that_stays_silent_is_polled(
         assert (await next_batch(watch)).workspace
 
 
+@pytest.mark.slow
 async def test_a_polled_root_that_goes_away_is_not_polled_for_ever(
     start_service, repository, oracle
 ) -> None:
@@ -351,6 +357,7 @@ async def test_what_watchfiles_cannot_keep_is_polled(
         assert reason in watch.coverage.reason
 
 
+@pytest.mark.slow
 async def test_watchfiles_gives_up_after_sixty_failures_until_something_asks(
     start_service, repository, oracle
 ) -> None:
@@ -388,3 +395,23 @@ async def test_without_an_inotify_instance_watches_poll_until_one_can_be_had(
 
 def test_file_system_names_cover_the_common_network_ones() -> None:
     assert {"NFS", "CIFS", "9p", "FUSE"} <= set(places._SILENT_FILE_SYSTEMS.values())
+
+
+@pytest.mark.parametrize("backend", ["inotify", "watchfiles", "polling"])
+async def test_a_service_that_ends_before_its_watches_is_survived(
+    backend, repository, oracle
+) -> None:
+    service = make_watch_service(backend)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(service.run)
+        stack = AsyncExitStack()
+        watch = await stack.enter_async_context(service.open_watch(target_of(repository), oracle))
+        await next_batch(watch)
+        nursery.cancel_scope.cancel()
+    watch.drain_nowait()
+    assert not watch.is_certain
+    assert watch.coverage.reason == "the watch service has ended"
+    await stack.aclose()
+    with pytest.raises(RuntimeError):
+        async with service.open_watch(target_of(repository), oracle):
+            pass

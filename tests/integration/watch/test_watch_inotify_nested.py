@@ -43,6 +43,7 @@ async def test_the_head_of_a_submodule_is_noticed(service, with_submodule, oracl
         assert noticed(watch, lambda: git(submodule, "pack-refs", "--all"))
 
 
+@pytest.mark.slow
 async def test_a_submodule_that_is_added_and_removed(service, repository, tmp_path) -> None:
     library = make_repository(tmp_path / "library")
     async with service.open_watch(target_of(repository), GitOracle()) as watch:

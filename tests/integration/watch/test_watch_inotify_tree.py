@@ -29,6 +29,7 @@ async def test_a_write_is_seen_by_the_next_drain_without_a_checkpoint(
         assert watch.is_certain
 
 
+@pytest.mark.slow
 async def test_the_first_batch_says_unknown_and_the_next_what_was_touched(
     service, repository, oracle
 ) -> None:
@@ -50,6 +51,7 @@ async def test_ignored_directories_cost_no_watch(service, repository, oracle) ->
         assert not noticed(watch, lambda: (repository / "node_modules" / "p1" / "f").touch())
 
 
+@pytest.mark.slow
 async def test_ignored_directories_that_appear_cost_no_watch_and_one_question(
     service, repository, oracle
 ) -> None:
