@@ -22,6 +22,9 @@ MAX_CONNECTIONS = 64
 IDLE_SECONDS = 30.0
 """A connection that sends nothing for so long is closed."""
 READ_BYTES = 65_536
+LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 1024 * 1024
+"""A client that is refused while it sends is listened to for so much longer: a connection that is
+closed with unread data is reset, and the client may never see the answer."""
 
 
 @frozen
@@ -106,6 +109,7 @@ async def _serve_connection(stream: trio.SocketStream, handler: Handler) -> None
             await _send(
                 connection, stream, error_response(413, "too_large", "Body too large"), True
             )
+            await _linger(stream)
             return
         except h11.RemoteProtocolError as error:
             if connection.our_state is h11.IDLE:
@@ -180,6 +184,15 @@ async def _send(
     data += connection.send(h11.EndOfMessage()) or b""
     with trio.move_on_after(IDLE_SECONDS):
         await stream.send_all(data)
+
+
+async def _linger(stream: trio.SocketStream) -> None:
+    """Throw away what a client still sends, within bounds."""
+    with trio.move_on_after(LINGER_SECONDS):
+        await stream.send_eof()
+        left = LINGER_BYTES
+        while left > 0 and (data := await stream.receive_some(READ_BYTES)):
+            left -= len(data)
 
 
 def _peer_uid(stream: trio.SocketStream) -> int | None:

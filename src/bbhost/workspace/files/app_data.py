@@ -52,6 +52,11 @@ class AppDataValue:
     """The parsed JSON."""
 
 
+def is_app_id(name: str) -> bool:
+    """Whether an app may have this name."""
+    return _APP_ID.fullmatch(name) is not None
+
+
 def is_app_data_path(path: str) -> bool:
     """Whether ``path`` may name a value."""
     segments = path.split("/")
@@ -77,7 +82,7 @@ def parse_location(relative: str) -> AppDataLocation | None:
         return None
     thread_id, _, app_id, _, *rest = relative.split("/")
     path = "/".join(rest)
-    if not _APP_ID.fullmatch(app_id) or not is_app_data_path(path):
+    if not is_app_id(app_id) or not is_app_data_path(path):
         return None
     return AppDataLocation(ThreadId(thread_id), app_id, path)
 
@@ -90,6 +95,31 @@ def read_app_data(
     Raises:
         AppDataError: it is there and cannot be posted; the message says why.
     """
+    found = _read(storage_root, location, resolver)
+    if found is None:
+        return None
+    try:
+        value = json.loads(found, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise AppDataError(f"App data is not JSON: {location.path}") from error
+    return AppDataValue(hashlib.sha256(found).hexdigest(), value)
+
+
+def read_app_version(
+    storage_root: Path, location: AppDataLocation, resolver: Resolver | None = None
+) -> str | None:
+    """The version of a value that need not be JSON; None where there is none. Blocking.
+
+    Raises:
+        AppDataError: it is there and cannot be read.
+    """
+    found = _read(storage_root, location, resolver)
+    return None if found is None else hashlib.sha256(found).hexdigest()
+
+
+def _read(
+    storage_root: Path, location: AppDataLocation, resolver: Resolver | None
+) -> bytes | None:
     root = storage_root / location.thread_id / _APPS / location.app_id / _DATA
     try:
         found = read_file_relative(
@@ -105,11 +135,7 @@ def read_app_data(
         raise AppDataError(f"App data is not a plain file: {location.path}") from error
     except BbhostError as error:
         raise AppDataError(error.message) from error
-    try:
-        value = json.loads(found.data, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise AppDataError(f"App data is not JSON: {location.path}") from error
-    return AppDataValue(hashlib.sha256(found.data).hexdigest(), value)
+    return found.data
 
 
 def _refuse_constant(name: str) -> object:
