@@ -154,6 +154,27 @@ async def _replay(socket: DaemonSocket, terminal_id: str) -> None:
     )
 
 
+async def test_a_long_replay_comes_in_parts(
+    hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
+) -> None:
+    """A whole scrollback of 4 MiB reaches a client that takes messages of at most 1 MiB."""
+    async with daemon.connected() as socket:
+        environment = await make_ready(api, daemon)
+        terminal = await open_terminal(api, socket, environment["id"])
+        async with attached(hub, terminal["id"]) as viewer:
+            attach = await next_of(socket, "terminal.attach")
+            chunks = [chunk(seq, b"x" * 65_536) for seq in range(64)]
+            replay = {"type": "terminal.replay", "terminalId": terminal["id"], "nextSeq": 64}
+            await socket.send({**replay, "requestId": attach["requestId"], "chunks": chunks})
+            seen: list[dict[str, Any]] = []
+            while len(seen) < 64:
+                message = await viewer.receive()
+                assert message["type"] == "replay"
+                seen += message["chunks"]
+                assert message["nextSeq"] == seen[-1]["seq"] + 1
+            assert seen == chunks
+
+
 @pytest.mark.slow
 async def test_a_viewer_that_cannot_keep_up_is_brought_up_to_date(
     hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon

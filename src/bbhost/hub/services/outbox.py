@@ -5,7 +5,7 @@ the reader is told (by the close code) to come back and read the state anew.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import trio
@@ -56,14 +56,19 @@ class Outbox(Generic[T]):
 
     def put(self, message: T) -> bool:
         """Add a message. False where it was not accepted, because the line is or has just been cut."""
+        return self.put_batch((message,))
+
+    def put_batch(self, messages: Sequence[T]) -> bool:
+        """Add messages that belong together; like one, they are let through alone whatever they weigh."""
         if self._closing is not None:
             return False
-        if not self.has_room(message):
+        weight = sum(self._weigh(message) for message in messages)
+        if self._waiting and self._weight + weight > self._limit:
             self._waiting.clear()
             self.finish(CLOSE_TRY_AGAIN, "too-slow")
             return False
-        self._waiting.append(message)
-        self._weight += self._weigh(message)
+        self._waiting.extend(messages)
+        self._weight += weight
         self._wake.set()
         return True
 

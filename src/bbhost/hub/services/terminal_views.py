@@ -6,7 +6,7 @@ remembers from there on. What is older than the daemon's scrollback is lost to t
 would be on any terminal, and the numbers of the chunks show the gap.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import Factory, define
 
@@ -21,6 +21,9 @@ from bbhost.hub.api.terminals import (
 )
 from bbhost.hub.services.outbox import Outbox
 from bbhost.toolkit.tick import Tick
+
+REPLAY_PART_BYTES = 384 * 1024
+"""Of output in one replay message: many clients refuse messages of more than 1 MiB."""
 
 Attach = Callable[[str, int], None]
 """Asks the daemon for a replay, under a request id, from a sequence number on."""
@@ -57,7 +60,8 @@ class TerminalView:
     def replay(self, chunks: tuple[TerminalChunk, ...], next_seq: int) -> None:
         """Pass on what the daemon remembers; from now on every chunk is shown."""
         self._replayed = True
-        self.outbox.put(encode_json(ReplayMessage(chunks, next_seq)))
+        parts = split_replay(chunks, next_seq)
+        self.outbox.put_batch([encode_json(part) for part in parts])
 
     def refuse(self, code: str, message: str) -> None:
         """Tell why there is nothing to see, and end."""
@@ -78,6 +82,21 @@ class TerminalView:
             if self._attach is not None and missed is not None:
                 self._replayed = False
                 self._attach(self.request_id, missed)
+
+
+def split_replay(chunks: Sequence[TerminalChunk], next_seq: int) -> list[ReplayMessage]:
+    """Return a replay in parts that common WebSocket clients accept; at least one."""
+    parts: list[ReplayMessage] = []
+    part: list[TerminalChunk] = []
+    size = 0
+    for chunk in chunks:
+        if part and size + len(chunk.data) > REPLAY_PART_BYTES:
+            parts.append(ReplayMessage(tuple(part), chunk.seq))
+            part, size = [], 0
+        part.append(chunk)
+        size += len(chunk.data)
+    parts.append(ReplayMessage(tuple(part), next_seq))
+    return parts
 
 
 def output_text(chunk: TerminalChunk) -> str:
