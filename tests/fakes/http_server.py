@@ -140,7 +140,8 @@ async def serve(application: Application) -> AsyncIterator[str]:
     port = listeners[0].socket.getsockname()[1]
 
     async def handle(stream: trio.SocketStream) -> None:
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        # A client that hangs up in the middle of a request is nothing to this server.
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
             await _Connection(stream, application).run()
 
     async with trio.open_nursery() as nursery:

@@ -83,10 +83,11 @@ class ChangeReporter:
                 if self._due.pop(key, None) is None:
                     continue  # forgotten meanwhile
                 # Taken here, so that at most POSTS_AT_A_TIME tasks exist.
-                await self._posts.acquire_on_behalf_of(key)
-                posts.start_soon(self._post, key, session.session_id)
+                place = object()
+                await self._posts.acquire_on_behalf_of(place)
+                posts.start_soon(self._post, key, session.session_id, place)
 
-    async def _post(self, key: Key, session_id: SessionId) -> None:
+    async def _post(self, key: Key, session_id: SessionId, place: object) -> None:
         environment_id, change = key
         post = EnvironmentChangePost(session_id, environment_id, change)
         try:
@@ -103,4 +104,4 @@ class ChangeReporter:
         except (NoSessionError, ServerUnreachableError, ServerAnswerError) as error:
             log.info("%s of %s was not taken: %s", change, environment_id, error)
         finally:
-            self._posts.release_on_behalf_of(key)
+            self._posts.release_on_behalf_of(place)

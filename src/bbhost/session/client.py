@@ -222,17 +222,29 @@ class ServerClient:
         seconds: float = REQUEST_SECONDS,
     ) -> _Answer:
         where = f"{method} {path}"
+        data = b"" if body is None else body.encode()
+        address = httpx.URL(f"{self.url.internal}/{path}", params=query)
+        request = httpx.Request(
+            method,
+            address,
+            # With a stream of ours, the library adds no headers of its own.
+            headers={
+                **self._http.headers,
+                "host": address.netloc.decode("ascii"),
+                "content-type": "application/json",
+                "content-length": str(len(data)),
+                **(headers or {}),
+            },
+            stream=_Body(data),
+        )
         try:
             with trio.fail_after(seconds):
-                async with self._http.stream(
-                    method,
-                    f"{self.url.internal}/{path}",
-                    params=query,
-                    content=None if body is None else body.encode(),
-                    headers={"content-type": "application/json", **(headers or {})},
-                ) as response:
+                response = await self._http.send(request, stream=True)
+                try:
                     success = response.status_code in {_OK, _CREATED, _NO_CONTENT}
                     content = await _read(response, limit if success else ERROR_LIMIT)
+                finally:
+                    await response.aclose()
         except trio.TooSlowError as error:
             raise ServerUnreachableError(f"{where}: no answer within {seconds:.0f} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -245,13 +257,33 @@ class ServerClient:
         return _Answer(response.status_code, content, response.headers.get("content-type", ""))
 
 
+class _Body(httpx.AsyncByteStream):
+    """A request body. httpx's own is an async generator that a cancelled request leaves behind."""
+
+    def __init__(self, data: bytes) -> None:
+        self._chunks = [data] if data else []
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._chunks:
+            raise StopAsyncIteration
+        return self._chunks.pop()
+
+
 async def _read(response: httpx.Response, limit: int) -> bytes:
-    """The body, or a little more than ``limit`` bytes of it."""
+    """The body; of one that is longer than ``limit`` bytes, so much of it and a little more.
+
+    The rest is read and thrown away, within the deadline of the request, because the library's
+    iterators cannot be left in the middle.
+    """
+    if int(response.headers.get("content-length", 0)) > limit:
+        return b" " * (limit + 1)
     content = bytearray()
     async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > limit:
-            break
+        if len(content) <= limit:
+            content += chunk
     return bytes(content)
 
 

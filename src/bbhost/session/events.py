@@ -84,6 +84,7 @@ class EventReporter:
         self._refusals = 0
         self._set_aside_threads: set[ThreadId] = set()
         self._told_foreign: set[ThreadId] = set()
+        self._refused_of: dict[ThreadId, int] = {}
 
     @property
     def waiting(self) -> int:
@@ -137,22 +138,27 @@ class EventReporter:
         if self._progress.value.failures > before:
             raise EventsNotDeliveredError(f"events did not arrive: {self._progress.value.why}")
 
-    async def flush_required(self) -> None:
+    async def flush_required(self, thread_id: ThreadId) -> None:
         """Send everything that was published so far; several attempts.
 
-        For what the server only understands after the events (tool calls, questions).
+        For what the server only understands after the events of ``thread_id`` (tool calls,
+        questions): where one of these is refused for good meanwhile, nothing may follow it.
 
         Raises:
             EventsNotDeliveredError: as :meth:`flush`, after all attempts.
         """
+        refused_before = self._refused_of.get(thread_id, 0)
         for attempt in range(1, REQUIRED_ATTEMPTS + 1):
             try:
-                return await self.flush()
+                await self.flush()
+                break
             except EventsNotDeliveredError:
                 if attempt == REQUIRED_ATTEMPTS:
                     raise
             await trio.sleep(REQUIRED_PAUSE_SECONDS)
-        return None
+        if self._refused_of.get(thread_id, 0) > refused_before:
+            why = self._progress.value.why
+            raise EventsNotDeliveredError(f"the server refuses events of {thread_id}: {why}")
 
     def wake(self) -> None:
         """Send what there is without gathering more; also ends a pause after a failure."""
@@ -271,6 +277,7 @@ class EventReporter:
         )
         # What follows in the same turn will be refused too; it need not be tried thrice each.
         self._set_aside_threads.add(event.thread_id)
+        self._refused_of[event.thread_id] = self._refused_of.get(event.thread_id, 0) + 1
         self._refusals = 0
         self._failed(error.message)
         await self._spool.refuse(event, error.message)

@@ -96,7 +96,7 @@ class ServerCalls:
             EventsNotDeliveredError, NoSessionError: it was not called.
             ServerRefusedError, ServerUnreachableError, ServerAnswerError: the call failed.
         """
-        await self._events.flush_required()
+        await self._events.flush_required(call.thread_id)
         return await self._current.request(
             lambda session: self._client.call_tool(
                 ToolCallRequest(
@@ -124,7 +124,7 @@ class ServerCalls:
         delays = backoff_delays(REGISTER_FIRST_SECONDS, REGISTER_LONGEST_SECONDS)
         for attempt in range(1, REGISTER_ATTEMPTS + 1):
             try:
-                await self._events.flush_required()
+                await self._events.flush_required(interaction.thread_id)
                 return await self._current.request(
                     lambda session: self._client.register_interaction(
                         InteractiveRequest(session, interaction)
