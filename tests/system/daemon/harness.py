@@ -157,3 +157,82 @@ def context_of(data_dir: Path, environment_id: str, repo: Path) -> dict[str, str
         "workspacePath": str(data_dir / "worktrees" / environment_id / repo.name),
         "workspaceProvisionType": "managed-worktree",
     }
+
+
+def git(path: Path, *args: str) -> str:
+    """Run git in ``path`` and return what it printed."""
+    done = subprocess.run(["git", *args], cwd=path, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def git_fails(path: Path, *args: str) -> None:
+    """Run git in ``path``; it must fail."""
+    done = subprocess.run(["git", *args], cwd=path, check=False, capture_output=True)
+    assert done.returncode != 0
+
+
+def make_repository(path: Path, files: dict[str, str] | None = None) -> Path:
+    """Make a repository on branch main; with a commit unless ``files`` is empty."""
+    path.mkdir(parents=True)
+    git(path, "init", "-q", "-b", "main")
+    for name, content in ({"file.txt": "one\n"} if files is None else files).items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(content)
+    if files is None or files:
+        git(path, "add", "-A")
+        git(path, "commit", "-qm", "initial")
+    return path
+
+
+async def succeed(server: StockServer, command: dict[str, Any]) -> Any:
+    """Run a command that must succeed; return its result."""
+    report = await server.run_command(command)
+    assert report["ok"], report
+    assert report["type"] == command["type"]
+    return report["result"]
+
+
+async def refuse(server: StockServer, command: dict[str, Any], code: str) -> str:
+    """Run a command that must fail with ``code``; return the message, which is never empty."""
+    report = await server.run_command(command)
+    assert not report["ok"], report
+    assert report["type"] == command["type"]
+    assert report["errorCode"] == code, report
+    assert report["errorMessage"]
+    return str(report["errorMessage"])
+
+
+def unmanaged_spec(environment_id: str, path: Path, **more: Any) -> dict[str, Any]:
+    """An ``environment.provision`` command for the user's own checkout."""
+    return {
+        "type": "environment.provision",
+        "environmentId": environment_id,
+        "initiator": None,
+        "workspaceProvisionType": "unmanaged",
+        "path": str(path),
+        **more,
+    }
+
+
+def unmanaged_context(path: Path) -> dict[str, str]:
+    """The workspace context of the user's own checkout."""
+    return {"workspacePath": str(path), "workspaceProvisionType": "unmanaged"}
+
+
+def resident_kib(daemon: DaemonProcess, field_name: str = "VmRSS") -> int:
+    """Memory of the daemon in KiB; ``VmHWM`` is the most it ever had."""
+    for line in Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines():
+        if line.startswith(f"{field_name}:"):
+            return int(line.split()[1])
+    raise AssertionError(field_name)
+
+
+def running_commands() -> set[bytes]:
+    """The command lines of all processes of this machine, arguments ended by NUL."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.add(path.read_bytes())
+        except OSError:
+            continue
+    return found
