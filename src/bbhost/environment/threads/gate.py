@@ -13,34 +13,50 @@ TURNS_REMEMBERED = 16
 
 
 class TurnGate:
-    """Holds the events of one thread to: begun once, said within, ended once."""
+    """Holds the events of one thread to: begun once, said within, ended once.
+
+    An event is admitted, handed on, and then either told or, where that was cut short, retracted; only
+    what was told counts.
+    """
 
     def __init__(self) -> None:
         self._turns: OrderedDict[str, None] = OrderedDict()
+        self._on_its_way: e.ThreadEvent | None = None
+        """The beginning or end of a turn that is admitted and not told yet."""
         self.active: str | None = None
-        """The turn that has begun and not ended."""
+        """The turn that has begun and not ended, as far as it was told."""
 
     def admit(self, event: e.ThreadEvent) -> bool:
         """Whether ``event`` may go on. An event that does not is to be dropped."""
         scope = event.scope
         if isinstance(scope, e.ThreadScope):
             return True
-        turn_id = scope.turn_id
-        match event:
-            case e.TurnStarted():
-                return self._begin(turn_id)
-            case e.TurnCompleted():
-                if turn_id != self.active:
-                    return False
-                self.active = None
-                return True
-        return turn_id in self._turns
-
-    def _begin(self, turn_id: str) -> bool:
-        if self.active is not None or turn_id in self._turns:
+        if not isinstance(event, e.TurnStarted | e.TurnCompleted):
+            return scope.turn_id in self._turns
+        if self._on_its_way is not None:
             return False
-        self.active = turn_id
-        self._turns[turn_id] = None
-        if len(self._turns) > TURNS_REMEMBERED:
-            self._turns.popitem(last=False)
-        return True
+        if isinstance(event, e.TurnStarted):
+            admitted = self.active is None and scope.turn_id not in self._turns
+        else:
+            admitted = scope.turn_id == self.active
+        if admitted:
+            self._on_its_way = event
+        return admitted
+
+    def told(self, event: e.ThreadEvent) -> None:
+        """An admitted event was handed on."""
+        if event is not self._on_its_way:
+            return
+        self._on_its_way = None
+        if isinstance(event, e.TurnStarted):
+            self.active = event.scope.turn_id
+            self._turns[self.active] = None
+            if len(self._turns) > TURNS_REMEMBERED:
+                self._turns.popitem(last=False)
+        else:
+            self.active = None
+
+    def retract(self, event: e.ThreadEvent) -> None:
+        """An admitted event was not handed on, or it is not certain that it was."""
+        if event is self._on_its_way:
+            self._on_its_way = None

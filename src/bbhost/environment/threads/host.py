@@ -40,6 +40,23 @@ class HostContext:
     files: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(FILE_THREADS))
 
 
+async def publish_admitted(gate: TurnGate, server: ServerPort, event: e.ThreadEvent) -> bool:
+    """Publish an event that may go on; whether it might.
+
+    Cancellation: the end of a turn may have been taken nevertheless; it does no harm told twice.
+    """
+    if not gate.admit(event):
+        await trio.lowlevel.checkpoint()
+        return False
+    try:
+        await server.publish(event)
+    except BaseException:
+        gate.retract(event)
+        raise
+    gate.told(event)
+    return True
+
+
 class HostOwner(Protocol):
     """The owner of the thread."""
 
@@ -65,10 +82,8 @@ class ThreadHost:
         """See ``AgentHost.emit``."""
         if isinstance(event, e.ThreadIdentity):
             self._owner.provider_thread_id = event.provider_thread_id
-        if not self._owner.gate.admit(event):
-            await trio.lowlevel.checkpoint()
+        if not await publish_admitted(self._owner.gate, self._context.server, event):
             return
-        await self._context.server.publish(event)
         if isinstance(event, e.TurnStarted):
             await self._owner.tell(Transition.TURN_STARTED, self._agent)
         elif isinstance(event, e.TurnCompleted):

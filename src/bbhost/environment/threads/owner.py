@@ -28,7 +28,7 @@ from bbhost.domain.ids import ThreadId
 from bbhost.environment.stay import ReadyStay
 from bbhost.environment.threads import mail as m
 from bbhost.environment.threads.gate import TurnGate
-from bbhost.environment.threads.host import HostContext, ThreadHost
+from bbhost.environment.threads.host import HostContext, ThreadHost, publish_admitted
 from bbhost.errors import AgentError, BbhostError, EnvironmentDestroyedError
 from bbhost.lifecycle.base import IllegalEventError
 from bbhost.lifecycle.thread import ThreadCore, ThreadState
@@ -135,7 +135,8 @@ class ThreadOwner:
             await self._send_asked(stop)
             await stop.reply.wait()
         except ThreadClosingError:
-            await self.closed.wait()
+            log.debug("thread %s ends already", self.thread_id)
+        await self.closed.wait()
 
     async def rename(self, title: str) -> None:
         """Tell the agent the title, if there is one.
@@ -467,8 +468,7 @@ class ThreadOwner:
     # --- telling ------------------------------------------------------------------------------
 
     async def _publish(self, event: e.ThreadEvent) -> None:
-        if self.gate.admit(event):
-            await self.context.host.server.publish(event)
+        await publish_admitted(self.gate, self.context.host.server, event)
 
     async def _tell_unbegun(self, submit: m.Submit) -> None:
         """A request that was taken and never got its turn: a turn that was interrupted at once."""

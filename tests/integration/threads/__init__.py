@@ -1,0 +1,1 @@
+"""Threads with real agents, in environments of a world in memory."""
