@@ -58,6 +58,7 @@ class FakeWatch:
     work_marks: int = 0
     world: "FakeWorld | None" = None
     is_certain: bool = True
+    is_settling: bool = False
     drained: int = 0
     _send: trio.MemorySendChannel[FakeBatch] = field(init=False)
     _receive: trio.MemoryReceiveChannel[FakeBatch] = field(init=False)

@@ -46,6 +46,11 @@ class OwnedWatch(Protocol):
         ...
 
     @property
+    def is_settling(self) -> bool:
+        """Not certain yet, but on the way: a batch that says ``unknown`` follows when it is."""
+        ...
+
+    @property
     def work_marks(self) -> int:
         """Grows with every event in the work tree, in the worktree's own git dir, or of its rules."""
         ...

@@ -119,6 +119,9 @@ class ReadyWork:
             self.cache.attach(None)
 
     async def _take_batch(self, watch: OwnedWatch, batch: ChangeLike) -> None:
+        if batch.unknown and watch.is_settling:
+            # What would be computed now could not be kept; all is looked at when it has settled.
+            return
         refs_differ = False
         if batch.refs or batch.unknown:
             refs = await watch.read_news()

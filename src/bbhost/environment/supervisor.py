@@ -9,7 +9,8 @@ Rule 2: a refused command touches nothing: no git, no watch, no directory, no ta
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import trio
 from attrs import define, evolve, field
@@ -297,6 +298,7 @@ class Supervisor:
             actor = self.actor(environment_id)
             if actor is None:
                 if environment_id in self._records:
+                    await self._note_destroyed(self._records[environment_id], context)
                     return
                 actor = await self._destroy_unknown(environment_id, context)
                 if actor is None:
@@ -314,6 +316,34 @@ class Supervisor:
         raise view.teardown_trouble or BbhostError(
             f"Environment {environment_id} could not be destroyed"
         )
+
+    async def _note_destroyed(self, record: EnvironmentRecord, context: WorkspaceContext) -> None:
+        """Nothing is touched, but a retired environment's files need not stay any longer.
+
+        Retiring keeps files because absence from a list is not an order to delete. This is that order;
+        the tombstone remembers it, and the sweep at start or ``bbhost gc`` acts upon it.
+        """
+        if (
+            record.cause is not TeardownCause.RETIRE
+            or record.kind is WorkspaceKind.UNMANAGED
+            or record.kind is not context.workspace_provision_type
+            or record.path != context.workspace_path
+        ):
+            return
+        record = evolve(
+            record,
+            cause=TeardownCause.DESTROY,
+            changed_at=self._services.now_ms(),
+            detail="destroyed by the server after it had been retired",
+        )
+        await self._services.journal.save_environment(record)
+        self._records[record.environment_id] = record
+
+    @asynccontextmanager
+    async def hold(self, environment_id: EnvironmentId) -> AsyncIterator[None]:
+        """Keep an id from being given a new incarnation while the context is open."""
+        async with self._locks.hold(environment_id):
+            yield
 
     async def _destroy_unknown(
         self, environment_id: EnvironmentId, context: WorkspaceContext

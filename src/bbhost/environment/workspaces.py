@@ -21,7 +21,7 @@ from bbhost.domain.workspace import (
 from bbhost.environment.ports import ChangeLike, EntrySink, OwnedBoundary, OwnedWatch
 from bbhost.errors import NotGitRepoError
 from bbhost.watch.service import WatchService
-from bbhost.watch.values import WatchTarget
+from bbhost.watch.values import WatchBackend, WatchTarget
 from bbhost.watch.watch import Watch
 from bbhost.workspace.checkout import switch_branch
 from bbhost.workspace.diff import read_diff
@@ -103,6 +103,11 @@ class RepositoryWatch:
     def is_certain(self) -> bool:
         """Whether the marks tell all that has happened up to the last drain."""
         return self.watch.is_certain
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the kernel's watches are still being set; their end makes another batch."""
+        return self.watch.backend is WatchBackend.INOTIFY and not self.watch.is_certain
 
     @property
     def work_marks(self) -> int:
