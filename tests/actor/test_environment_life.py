@@ -328,6 +328,20 @@ async def test_changes_are_told_only_when_something_differs(
     assert world.posts[1:] == [(ONE, EnvironmentChange.GIT_REFS)]
 
 
+async def test_a_change_before_the_watch_has_a_baseline_is_told(
+    world: FakeWorld, supervisor: Supervisor
+) -> None:
+    """What the server was answered is what a later look is compared with."""
+    world.pauses["watch.open"] = trio.Event()
+    await supervisor.provision(ONE, SPEC)
+    handle = await supervisor.enter(ONE, CONTEXT)
+    await handle.status(None)
+    world.contents[SPEC.target_path] = 1
+    world.pauses.pop("watch.open").set()
+    await wait_all_tasks_blocked()
+    assert world.posts == [(ONE, EnvironmentChange.WORK_STATUS)]
+
+
 async def test_status_of_an_unchanged_environment_runs_no_git(
     world: FakeWorld, supervisor: Supervisor
 ) -> None:

@@ -34,7 +34,7 @@ def test_precedence_is_flag_own_variable_foreign_variable_file_default(tmp_path:
         ({"BB_HOST_DAEMON_PORT": "many"}, "BB_HOST_DAEMON_PORT"),
         ({"BB_HOST_DAEMON_PORT": "70000"}, "local_port"),
         ({"BB_HOST_TYPE": "ephemeral"}, "persistent"),
-        ({"BBHOST_COMMIT_HOOKS": "perhaps"}, "commit_hooks"),
+        ({"BBHOST_WATCH_BACKEND": "magic"}, "watch_backend"),
     ],
 )
 def test_a_bad_value_is_named_with_its_source(

@@ -7,15 +7,19 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
+from bbhost.agents.registry import make_registry
+from bbhost.agents.shell_environ import ShellFacts
 from bbhost.contract.session import EnvironmentChange
 from bbhost.daemon.config import Config
 from bbhost.daemon.hooks import DaemonHooks
 from bbhost.daemon.process_journal import ProcessJournal
 from bbhost.daemon.storage_watch import StorageWatch
 from bbhost.daemon.terminal_hosting import TerminalHosting
+from bbhost.daemon.thread_ports import make_thread_ports
 from bbhost.domain.ids import EnvironmentId
 from bbhost.environment.ports import EnvironmentServices
 from bbhost.environment.supervisor import Supervisor
+from bbhost.environment.threads.service import ThreadService
 from bbhost.environment.workspaces import GitWorkspaces
 from bbhost.journal.journal import Journal, open_journal
 from bbhost.processes.keeper import ProcessKeeper
@@ -93,6 +97,7 @@ class Parts:
     files: HostFiles
     link: Link
     terminals: TerminalHosting
+    threads: ThreadService
     hooks: DaemonHooks
     started_at_ms: int = field(factory=wall_clock_ms)
 
@@ -151,6 +156,13 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
     hooks = DaemonHooks(supervisor, reconciler, journal, terminals)
     hooks.track_threads = storage_watch.track_targets
     hooks.forget_threads = storage_watch.forget_environment
+    threads = ThreadService(
+        supervisor,
+        make_thread_ports(lambda: link.session, storage, keeper, data_dir),
+        make_registry(config.providers),
+        ShellFacts(shell.server_url, shell.local_port, shell.cli_dir),
+    )
+    hooks.active_threads = threads.active_threads
     return Parts(
         config=config,
         data_dir=data_dir,
@@ -169,6 +181,7 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
         files=HostFiles(data_dir, git, storage),
         link=link,
         terminals=terminals,
+        threads=threads,
         hooks=hooks,
     )
 

@@ -53,4 +53,5 @@ def make_handlers(
         c.ReplayCaptureGet.TYPE: other_commands.get_capture,
         c.ReplayCaptureDelete.TYPE: other_commands.delete_capture,
         c.ReplayRun.TYPE: other_commands.run_capture,
+        **parts.threads.handlers(),
     }

@@ -32,8 +32,8 @@ from bbhost.workspace.temporary_worktree import sweep_temporary_worktrees
 
 log = logging.getLogger(__name__)
 
-TERMINALS_SECONDS = 1.0
-"""For terminals to say goodbye at stop. With ``drain_seconds`` and the rest: under five seconds."""
+GUESTS_SECONDS = 1.0
+"""For terminals and threads to say goodbye at stop. With ``drain_seconds`` and the rest: under five seconds."""
 FLUSH_SECONDS = 0.5
 END_PROCESSES_SECONDS = 2.0
 
@@ -80,6 +80,7 @@ async def _climb(
     await ladder.enter_async_context(running(parts.supervisor.run))
     await parts.supervisor.restore(await parts.journal.environments())
     await ladder.enter_async_context(running(parts.terminals.run))
+    await ladder.enter_async_context(running(parts.threads.run))
     await ladder.enter_async_context(running(parts.reconciler.run))
     publishing = PublishingCommands(parts.supervisor, parts.workspaces, parts.journal)
     await publishing.forget_settled()
@@ -128,8 +129,12 @@ async def _run_session(parts: Parts, session: Session, stop: StopRequest) -> Non
 async def _say_goodbye(parts: Parts, session: Session) -> None:
     report = await session.drain(parts.config.get("drain_seconds"))
     log.info("drained", extra={"commands_left": report.commands, "events_left": report.events})
-    with trio.move_on_after(TERMINALS_SECONDS):
-        await parts.terminals.directory.close_all(TerminalCloseReason.DAEMON_DISCONNECT)
+    with trio.move_on_after(GUESTS_SECONDS):
+        async with trio.open_nursery() as guests:
+            guests.start_soon(parts.threads.stop_all)
+            guests.start_soon(
+                parts.terminals.directory.close_all, TerminalCloseReason.DAEMON_DISCONNECT
+            )
     await session.flush(FLUSH_SECONDS)
     session.close()
 

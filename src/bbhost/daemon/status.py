@@ -41,6 +41,7 @@ def describe_daemon(parts: Parts, session: Session) -> dict[str, Any]:
             if record.state is not EnvironmentState.TOMBSTONED
         ],
         "terminals": len(parts.terminals.directory),
+        "threads": dict(parts.threads.threads()),
         "commands": {
             "running": commands.running,
             "admitted": commands.admitted,

@@ -56,6 +56,7 @@ class ReadyHandle:
         """
         self._work.ask_to_watch()
         reading = await self.stay.call(self._work.cache.read, merge_base_branch)
+        self._work.note_answered(reading)
         return reading.status
 
     async def diff(

@@ -63,6 +63,11 @@ class ReadyWork:
         """Something wants the environment: try again if watching was given up."""
         self._asked.set()
 
+    def note_answered(self, reading: StatusReading) -> None:
+        """The server was told this before a watch could take a baseline: it is the baseline."""
+        if self._last_status is None:
+            self._last_status = reading.fingerprint
+
     def note_everything_changed(self) -> None:
         """Tell of both kinds of change, as after a branch switch that the server asked for."""
         self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)

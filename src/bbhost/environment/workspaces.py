@@ -78,6 +78,23 @@ class _SharedRefs:
             if other is not watch
         )
 
+    def confirm(self) -> bool:
+        """Take in what the kernel has queued; True where a watch is certain that nothing changed."""
+        current = (watch for watch, marks in self.seen.items() if _has_not_moved(watch, marks))
+        watch = next(current, None)
+        if watch is not None:
+            watch.drain_nowait()
+            # The drain was for all watches, and an event of the refs touches each of them.
+            if _has_not_moved(watch, self.seen[watch]):
+                return True
+        self.note_read()
+        return False
+
+    def note_read(self) -> None:
+        """The branches are about to be read: what has happened so far will be in the answer."""
+        for watch in self.seen:
+            self.seen[watch] = watch.refs_marks
+
     def news(self, refs: RefsSnapshot) -> RefsSnapshot:
         """Leave out branches that stand where provisioning made them; once for all watches."""
         if self._news is None or self._news[0] is not refs:
@@ -88,6 +105,10 @@ class _SharedRefs:
             heads = {name: tip for name, tip in refs.heads.items() if self.made.get(name) != tip}
             self._news = (refs, evolve(refs, heads=heads))
         return self._news[1]
+
+
+def _has_not_moved(watch: Watch, marks: int) -> bool:
+    return watch.is_certain and watch.refs_marks == marks
 
 
 @frozen
@@ -134,10 +155,9 @@ class RepositoryWatch:
         """
         if not self.shared.is_current(self.watch):
             self.tools.refs.invalidate(self.repository.common_dir)
-            for watch in self.shared.seen:
-                self.shared.seen[watch] = watch.refs_marks
+            self.shared.note_read()
         self.shared.seen[self.watch] = self.watch.refs_marks
-        return await self.tools.refs.refs(self.repository)
+        return await self.tools.refs.refs(self.repository, confirmed=True)
 
     async def read_news(self) -> RefsSnapshot:
         """Return the branches, but for those that stand where provisioning made them.
@@ -164,8 +184,13 @@ class GitWorkspaces:
         self._save_limits = save_limits
         self._oracle = GitIgnoreOracle(tools.git)
         self._shared: dict[Path, _SharedRefs] = {}
+        tools.refs.confirm = self._confirm_refs
         self._keep_reasons: dict[tuple[EnvironmentId, Incarnation], str] = {}
         """Between the stages of one teardown: why the trash must keep the files."""
+
+    def _confirm_refs(self, common_dir: Path) -> bool:
+        shared = self._shared.get(common_dir)
+        return shared is not None and shared.confirm()
 
     # --- being there ----------------------------------------------------------------------
 
