@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from bbhost import __version__
-from bbhost.cli.commands import configuration, daemon, demo, diagrams, environments, status, up
+from bbhost.cli.commands import (
+    configuration,
+    daemon,
+    demo,
+    diagrams,
+    environments,
+    files,
+    status,
+    terminals,
+    up,
+)
 
 EPILOG = (
     "Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 no hub or daemon answers, 4 refused or not found, "
@@ -43,6 +53,8 @@ def root(
 up.register(app)
 daemon.register(app)
 app.add_typer(environments.app)
+app.add_typer(terminals.app)
+app.add_typer(files.app)
 status.register(app)
 app.add_typer(configuration.app)
 app.add_typer(diagrams.app)

@@ -38,7 +38,7 @@ class HubClient:
         self.server = server
         self._http = http
 
-    async def get(self, cls: type[T], path: str, **query: object) -> T:
+    async def get(self, cls: type[T], path: str, /, **query: object) -> T:
         """Ask for a value. Parameters that are None are left out."""
         return structure(cls, await self._ask("GET", path, query=query))
 

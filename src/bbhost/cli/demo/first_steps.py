@@ -34,7 +34,7 @@ async def begin(world: World) -> None:
     await world.start_daemon(**await join(world))
     assert world.daemon is not None
     world.tell(f"hub (pid {world.hub.pid}) and daemon (pid {world.daemon.pid}) run; enrolled")
-    status = await world.daemon_status()
+    status = await world.settled_status()
     world.check(
         "the daemon enrols and opens a session",
         status["session"]["state"] == "open",

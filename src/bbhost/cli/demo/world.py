@@ -1,7 +1,7 @@
 """The place of the demonstration: its processes, its hub, its line between them, its report."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -99,23 +99,21 @@ class World:
         """Ask the daemon about itself, past the hub."""
         return await ask_daemon(self.config, "GET", "/status", seconds=10)
 
+    async def settled_status(self) -> Any:  # noqa: ANN401 - the same
+        """Return the daemon's status once its session is open or lost and no survey is under way."""
+        while True:
+            status = await self.daemon_status()
+            if status["session"]["state"] != "opening" and not status["watch"]["unsettled"]:
+                return status
+            # The daemon tells nobody when it settles. The step's deadline bounds this.
+            await trio.sleep(LOOK_SECONDS)
+
     async def watches(self) -> int:
         """Return how many watches the kernel holds for the daemon, once it has settled."""
-        status: dict[str, Any] = {}
-
-        async def settled() -> bool:
-            status.update(await self.daemon_status())
-            return not status["watch"]["unsettled"]
-
-        await self.look_until(settled)
+        status = await self.settled_status()
         assert self.daemon is not None
         held = inotify_watches(self.daemon.pid)
         return int(status["watch"]["kernelWatches"]) if held is None else held
-
-    async def look_until(self, condition: Callable[[], Any]) -> None:
-        """Look until something holds that tells nobody when it does. The step's deadline bounds it."""
-        while not await condition():  # noqa: ASYNC110
-            await trio.sleep(LOOK_SECONDS)
 
     # --- environments -----------------------------------------------------------------------
 

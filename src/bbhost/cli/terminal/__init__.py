@@ -1,0 +1,1 @@
+"""A terminal of an environment in the terminal of the user."""
