@@ -159,6 +159,7 @@ class _Reading:
         """Commit id of the merge base of HEAD and a branch, or None if they have none."""
         printed = await self.git.run(
             "merge-base",
+            "--end-of-options",
             branch,
             "HEAD",
             cwd=self.repository.work_tree,

@@ -2,10 +2,12 @@
 
 One ``git for-each-ref`` reads them. The answer is kept only while somebody watches the common dir
 (:meth:`RefsCache.trust`) and until a change is reported (:meth:`RefsCache.invalidate`); an answer
-whose reading began before the latest change is never kept nor given to who asked after it.
+whose reading began before the latest change is never kept nor given to who asked after it. A change
+may have been made that nobody has reported yet, so whoever watches is asked (``confirm``) before a
+kept answer is given out: a branch that was made a moment ago must not be "not found".
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -64,9 +66,14 @@ class RefsCache:
         self.comparisons = ComparisonCache()
         """Comparisons between commits; they depend on commit ids only and need no invalidation."""
         self._flights: SingleFlight[RefsSnapshot] = SingleFlight()
+        self.confirm: Callable[[Path], bool] = lambda _common_dir: True
+        """Whether what was read last is known to hold still; set by who watches, never blocks."""
 
-    async def refs(self, repository: Repository) -> RefsSnapshot:
+    async def refs(self, repository: Repository, *, confirmed: bool = False) -> RefsSnapshot:
         """Return the branches; without a process if they are cached.
+
+        Args:
+            confirmed: the caller has just looked for changes itself.
 
         Raises:
             GitCommandError: git failed.
@@ -76,6 +83,12 @@ class RefsCache:
         if entry is None:
             # Nobody watches, so nobody would tell about a change made while others were reading.
             return await self._read(repository)
+        if (
+            entry.snapshot is not None
+            and not confirmed
+            and not self.confirm(repository.common_dir)
+        ):
+            self.invalidate(repository.common_dir)
         if entry.snapshot is not None:
             await trio.lowlevel.checkpoint()
             return entry.snapshot

@@ -86,6 +86,23 @@ async def test_kept_only_while_watched(repo: Path):
     assert reads(git) == 5
 
 
+async def test_whoever_watches_is_asked_before_an_answer_is_given_again(repo: Path):
+    """A branch made a moment ago is found although its change has not been reported yet."""
+    git = Git()
+    cache = RefsCache(git)
+    repository = repository_at(repo)
+    holds = True
+    cache.confirm = lambda common_dir: holds and common_dir == repository.common_dir
+    cache.trust(repository.common_dir)
+    await cache.refs(repository)
+    run_git(repo, "branch", "new")
+    assert "new" not in (await cache.refs(repository)).heads
+    holds = False
+    assert "new" not in (await cache.refs(repository, confirmed=True)).heads
+    assert "new" in (await cache.refs(repository)).heads
+    assert reads(git) == 2
+
+
 async def test_worktrees_share_one_reading(repo: Path, tmp_path: Path):
     """All work trees of a repository that ask at once are answered by one process."""
     places = [repository_at(repo)]

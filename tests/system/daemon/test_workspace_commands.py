@@ -169,11 +169,13 @@ async def test_diff(server: StockServer, data_dir: Path, repo: Path) -> None:
             await refuse(server, work.command("diff", target=gone, **limits), "git_command_failed")
             for target in (
                 {"type": "commit", "sha": "--output=x"},
-                {"type": "all", "mergeBaseBranch": "-x"},
                 {"type": "other"},
             ):
                 bad = work.command("diff", target=target, **limits)
                 await refuse(server, bad, "invalid_command")
+            option = {"type": "all", "mergeBaseBranch": "--all"}
+            bad = work.command("diff", target=option, **limits)
+            assert "usage" not in await refuse(server, bad, "git_command_failed")
             # No common history: empty, not a failure.
             git(work.repo, "checkout", "-q", "--orphan", "island")
             git(work.repo, "commit", "-qm", "island")
