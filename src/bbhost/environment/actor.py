@@ -179,6 +179,7 @@ class EnvironmentActor:
 
     async def _make_durable(self, decision: Decision, mail: _Mail) -> bool:
         """Journal ``decision`` and move. An outcome of our own work is tried until it is durable."""
+        left = self.record
         view = self._view_after(decision, mail)
         if self.stay is not None:
             self.stay.is_closing = True  # nothing new starts while the decision is being written
@@ -212,7 +213,12 @@ class EnvironmentActor:
                 "incarnation": view.record.incarnation,
                 "event": str(decision.event),
                 "cause": str(decision.cause) if decision.cause else None,
+                # How long it was in the state that it leaves, over restarts of the daemon.
+                "duration_ms": max(0, view.record.changed_at - left.changed_at),
             },
+        )
+        self._services.note_transition(
+            str(decision.source), str(decision.target), str(decision.event)
         )
         return True
 

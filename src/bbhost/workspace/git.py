@@ -18,6 +18,7 @@ from bbhost.errors import BbhostError, GitCommandError, GitTimeoutError, PathNot
 from bbhost.processes.child import Completed, run_child
 from bbhost.processes.environ import child_environ
 from bbhost.processes.spawn import ProcessOpener
+from bbhost.toolkit.histogram import Histogram
 from bbhost.workspace.config_scan import ConfigScan, ConfigScanner
 from bbhost.workspace.hardening import (
     ALWAYS,
@@ -38,6 +39,8 @@ SCAN_SECONDS = 15.0
 """Deadline of the child that lists the configuration."""
 MESSAGE_LIMIT = 4000
 """Characters of stderr, and of the arguments, in an error message."""
+SECONDS_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+"""Buckets of the histogram of how long children run."""
 
 
 class GitOutputError(GitCommandError):
@@ -64,6 +67,8 @@ class GitStatistics:
     """Children started, by verb; ``config`` are scans of a repository's configuration."""
     running: int
     waiting: int
+    seconds: Mapping[str, Histogram]
+    """How long they ran, by verb, waiting for a slot not included."""
 
     @property
     def total(self) -> int:
@@ -80,6 +85,7 @@ class Git:
         self._executable = executable
         self._slots = trio.CapacityLimiter(processes_at_once)
         self._processes: Counter[str] = Counter()
+        self._seconds: dict[str, Histogram] = {}
         self._scanner = ConfigScanner(self._list_config)
         self._submodules = SubmoduleScanner(
             self._list_config, self._list_index, self._scanner.scan
@@ -92,7 +98,12 @@ class Git:
             MappingProxyType(dict(self._processes)),
             running=slots.borrowed_tokens,
             waiting=slots.tasks_waiting,
+            seconds=MappingProxyType(self._seconds),
         )
+
+    def set_processes_at_once(self, number: int) -> None:
+        """Change the number of children at a time; those that run go on."""
+        self._slots.total_tokens = number
 
     async def run(
         self,
@@ -207,6 +218,7 @@ class Git:
     ) -> Completed:
         """Run one child within its deadline, translating what keeps it from starting."""
         limit = math.inf if timeout_seconds is None else timeout_seconds
+        began = trio.current_time()
         with trio.move_on_after(limit) as deadline:
             try:
                 return await run_child(
@@ -221,8 +233,16 @@ class Git:
                 )
             except OSError as error:
                 raise self._could_not_start(argv, spawn.cwd, error) from error
+            finally:
+                self._note_seconds(argv[0], trio.current_time() - began)
         assert deadline.cancelled_caught
         raise GitTimeoutError(f"{_shown(argv)} took longer than {limit:g} seconds")
+
+    def _note_seconds(self, verb: str, seconds: float) -> None:
+        histogram = self._seconds.get(verb)
+        if histogram is None:
+            histogram = self._seconds[verb] = Histogram(SECONDS_BOUNDS)
+        histogram.observe(seconds)
 
     def _could_not_start(
         self, argv: Sequence[str], cwd: Path | str, error: OSError
