@@ -114,6 +114,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("rescue_max_mib", "largest rescue kept as a git ref", _positive, (), 256),
     Setting("trash_days", "how long the trash keeps what was too large to rescue", _seconds, (), 7.0),
     Setting("drain_seconds", "how long running commands may finish at stop", _seconds, (), 2.0),
+    Setting("start_up_seconds", "how long the first session may take before the daemon gives up", _seconds, (), 60.0),
     Setting("control_socket", "path of the control socket"),
 )  # fmt: skip
 

@@ -52,7 +52,12 @@ async def run_daemon(config: Config, stop: StopRequest) -> None:
         host_name = await detect_host_name(config.get("host_name"))
         identity = await ensure_enrolled(url, _enrolment(config, host_name))
         settings = SessionSettings(
-            url, identity, host_name, config.data_dir, instance_id=str(uuid.uuid4())
+            url,
+            identity,
+            host_name,
+            config.data_dir,
+            instance_id=str(uuid.uuid4()),
+            start_up_seconds=config.get("start_up_seconds"),
         )
         async with AsyncExitStack() as ladder:
             if local is not None:
