@@ -109,13 +109,12 @@ class ScriptedAgent(Agent):
         call = ToolCallUpdate(
             tool_call_id="t9", title="rm x", kind="execute", raw_input={"command": "rm x"}
         )
-        answer = await self._conn.request_permission(
-            session_id=s, tool_call=call, options=options
-        )
+        answer = await self._conn.request_permission(session_id=s, tool_call=call, options=options)
         outcome = answer.outcome
         await self._say(s, f"outcome {outcome.outcome} {getattr(outcome, 'option_id', '')}")
         if outcome.outcome == "cancelled":
             return "cancelled"
+        return None
 
     async def do_read(self, s: str, rest: str) -> None:
         try:

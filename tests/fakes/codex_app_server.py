@@ -6,6 +6,7 @@ by ``FAKE_CODEX_LOG``, if there is one.
 
 import json
 import os
+import pathlib
 import sys
 import threading
 import time
@@ -88,7 +89,11 @@ def run_turn(turn: str, text: str) -> None:
             message(turn, f"decision {decision}")
     elif word == "tool":
         answer = ask(
-            "item/tool/call", callId="call_1", tool="message_user", arguments={"text": rest}, **base
+            "item/tool/call",
+            callId="call_1",
+            tool="message_user",
+            arguments={"text": rest},
+            **base,
         )
         message(turn, json.dumps(answer))
     elif word == "wait":
@@ -210,7 +215,7 @@ def handle(request: dict) -> None:
 def main() -> None:
     for line in sys.stdin:
         if LOG:
-            with open(LOG, "a") as log:
+            with pathlib.Path(LOG).open("a") as log:
                 log.write(line)
         handle(json.loads(line))
 

@@ -177,10 +177,12 @@ async def open_agent_process(
         yield process
         orderly = True
     finally:
-        if orderly:
-            await process.close()
-        else:
-            await process.kill()
+        # Shield budget: CLOSE_SECONDS and what end_group takes at most.
+        with trio.move_on_after(CLOSE_SECONDS + GRACE_SECONDS + 1.5, shield=True):
+            if orderly:
+                await process.close()
+            else:
+                await process.kill()
 
 
 async def _spawn(place: AgentPlace, argv: Sequence[str], *, with_stdin: bool) -> Child:

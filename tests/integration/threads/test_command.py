@@ -1,6 +1,7 @@
 """Threads of plain commands, and what is the same for every provider."""
 
 import os
+import pathlib
 
 import pytest
 import trio
@@ -208,10 +209,10 @@ async def test_attachments(rig: Rig) -> None:
     await rig.server.wait_completed()
     path = rig.server.text().rpartition(": ")[2].strip()
     assert path.startswith(str(rig.root / "storage" / THREAD / "runtime-attachments"))
-    assert os.path.basename(path).startswith("001-")
-    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert pathlib.Path(path).name.startswith("001-")
+    assert pathlib.Path(path).stat().st_mode & 0o777 == 0o600
     await rig.service.handle_deleted(c.ThreadDeleted(ONE, THREAD))
-    assert not os.path.exists(path)
+    assert not pathlib.Path(path).exists()
 
 
 async def test_a_failed_attachment_leaves_nothing(rig: Rig) -> None:

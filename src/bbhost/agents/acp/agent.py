@@ -147,12 +147,15 @@ class AcpAgent:
         turn = AcpTurn(self._thread, new_turn_id(), self._provider_id, self._workspace)
         self._turn, self._options, self._interrupted = turn, request.options, False
         await self._emitter.emit(lambda: turn.begin(request.request_id))
+        failure: AgentError | None = None
         try:
             await self._prompt(request)
         except AgentError as error:
-            message = error.message
+            failure = error
+        if failure is not None:
+            message = failure.message
             await self._end(lambda: turn.fail(message))
-            raise
+            raise failure
         return turn.turn_id
 
     async def steer(self, request: TurnRequest) -> bool:

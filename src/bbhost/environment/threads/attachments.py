@@ -40,6 +40,7 @@ async def stage_attachments(
     Cancellation: what was stored already stays, for the same request to be tried again.
     """
     staged: list[PromptInput] = []
+    failure: BbhostError | None = None
     try:
         for index, one in enumerate(inputs):
             if isinstance(one, LocalFileInput | LocalImageInput) and is_upload(one):
@@ -52,8 +53,10 @@ async def stage_attachments(
             else:
                 staged.append(one)
     except BbhostError as error:
+        failure = error
+    if failure is not None:
         await ports.storage.delete_attachments(thread_id, request_id)
-        raise AttachmentError(f"An attachment cannot be had: {error.message}") from error
+        raise AttachmentError(f"An attachment cannot be had: {failure.message}") from failure
     return tuple(staged)
 
 

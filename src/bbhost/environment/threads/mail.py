@@ -66,14 +66,14 @@ class Submit:
     request: TurnRequest
     target: TurnTarget
     settings: ThreadSettings
-    reply: Reply[Submitted] = field(factory=Reply)
+    reply: Reply[Submitted] = field(factory=Reply[Submitted])
 
 
 @define(eq=False)
 class Stop:
     """End the turn, and forget the thread."""
 
-    reply: Reply[None] = field(factory=Reply)
+    reply: Reply[None] = field(factory=Reply[None])
 
 
 @define(eq=False)
@@ -81,7 +81,7 @@ class Rename:
     """Tell the agent the title."""
 
     title: str
-    reply: Reply[None] = field(factory=Reply)
+    reply: Reply[None] = field(factory=Reply[None])
 
 
 @frozen
@@ -116,7 +116,7 @@ class Exited:
     exit: AgentExit | None
     """None where it was ended from here."""
     problem: str | None
-    reply: Reply[list[ThreadEvent]] = field(factory=Reply)
+    reply: Reply[list[ThreadEvent]] = field(factory=Reply[list[ThreadEvent]])
 
 
 @frozen
