@@ -23,6 +23,9 @@ from wsproto.events import (
 from wsproto.events import Request as UpgradeRequest
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+GOODBYE_SECONDS = 1.0
+"""Wait for the other side to agree that a socket is over."""
+
 
 @frozen
 class Request:
@@ -59,6 +62,7 @@ class ServerSocket:
     closed: trio.Event = field(factory=trio.Event)
     reading: trio.Event = field(factory=trio.Event)
     """Replace it by a new, unset one and the server stops reading."""
+    closing: trio.Event = field(factory=trio.Event)
     _lock: trio.Lock = field(factory=trio.Lock)
     pings: int = 0
 
@@ -78,6 +82,8 @@ class ServerSocket:
         while True:
             for event in self._wsproto.events():
                 match event:
+                    case TextMessage() | BytesMessage() if self.closing.is_set():
+                        continue
                     case TextMessage(data=data):
                         self._text += data
                         if event.message_finished:
@@ -100,10 +106,13 @@ class ServerSocket:
                 raise SocketClosed from None
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Say goodbye with a code, and hang up."""
+        """Say goodbye with a code; the connection ends when the other side has answered.
+
+        Hanging up at once could destroy what was said before: unread input makes it a reset.
+        """
         with suppress(LocalProtocolError):
             await self._send(CloseConnection(code=code, reason=reason))
-        self.closed.set()
+        self.closing.set()
 
     async def abort(self) -> None:
         """Hang up without a word."""
@@ -226,8 +235,17 @@ class _Connection:
                 await socket.closed.wait()
                 nursery.cancel_scope.cancel()
 
+            async def hang_up_without_an_answer() -> None:
+                await socket.closing.wait()
+                await trio.sleep(GOODBYE_SECONDS)
+                nursery.cancel_scope.cancel()
+
             nursery.start_soon(hang_up_when_closed)
+            nursery.start_soon(hang_up_without_an_answer)
             with suppress(SocketClosed):
                 await self._application.handle_socket(request, socket)
+            with suppress(SocketClosed):
+                while socket.closing.is_set():
+                    await socket.receive()
             nursery.cancel_scope.cancel()
         socket.closed.set()

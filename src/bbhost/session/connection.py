@@ -5,7 +5,7 @@ changes it, and the one that drives the session machine.
 """
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from logging import getLogger
 from pathlib import Path
 from urllib.parse import quote
@@ -36,6 +36,7 @@ from bbhost.session.client import ServerClient
 from bbhost.session.clock import wall_clock_ms
 from bbhost.session.current import CurrentSession, OpenSession
 from bbhost.session.errors import (
+    EventsNotDeliveredError,
     ServerAnswerError,
     ServerRefusedError,
     ServerUnreachableError,
@@ -55,6 +56,8 @@ STEADY_SECONDS = 10.0
 """A session that lasted this long was a good one: the next attempt comes soon again."""
 TAKE_IN_SECONDS = 30.0
 """For the daemon to take in what the server said; after that commands flow all the same."""
+FLUSH_SECONDS = 10.0
+"""For the events that wait; then results flow all the same."""
 HEARTBEATS_PER_LEASE = 3
 """At least so many, whatever interval the server asks for."""
 
@@ -97,8 +100,10 @@ class SessionStatus:
 
 @frozen
 class ConnectionEvents:
-    """Whom the connection tells, besides the hooks. Each returns at once."""
+    """Whom the connection tells, besides the hooks."""
 
+    flush_events: Callable[[], Awaitable[None]]
+    """Send the events that wait (awaited, not a notice). Raises EventsNotDeliveredError."""
     ready: Callable[[], None]
     """A session is ready: what waits may flow."""
     commands_available: Callable[[], None]
@@ -126,6 +131,7 @@ class Connection:
         self._core = SessionCore()
         self._closing = trio.Event()
         self._attempts = trio.CancelScope()
+        self._taking_in = trio.CancelScope()
         self._ever_open = False
         self._began = 0.0
         self.status = AsyncValue(SessionStatus(self._core.state, wall_clock_ms()))
@@ -170,6 +176,7 @@ class Connection:
         self._closing.set()
         if self._current.value.value is None:
             self._attempts.cancel()
+        self._taking_in.cancel()
 
     # --- one session --------------------------------------------------------------------------
 
@@ -210,8 +217,11 @@ class Connection:
         log.info("session %s is open", session.session_id)
         self._show("", session.session_id)
         self._current.opened(session)
+        self._taking_in = trio.CancelScope()
         try:
-            await self._tell_daemon(response)
+            with self._taking_in:
+                await self._tell_daemon(response)
+                await self._flush_events()
             self._current.ready(session)
             self._events.ready()
             if first:
@@ -219,6 +229,14 @@ class Connection:
             await self._closing.wait()
         finally:
             self._current.lost()
+
+    async def _flush_events(self) -> None:
+        """Results that come next must not overtake the events that led to them."""
+        with trio.move_on_after(FLUSH_SECONDS):
+            try:
+                await self._events.flush_events()
+            except EventsNotDeliveredError as error:
+                log.warning("results go before events: %s", error)
 
     async def _tell_daemon(self, response: SessionOpenResponse) -> None:
         try:

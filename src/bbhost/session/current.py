@@ -27,8 +27,8 @@ class CurrentSession:
     """Holds the open session; None between two of them.
 
     A session is *open* when its socket is, and *ready* when the daemon has taken in what the server
-    said at its opening. Results and changes need an open one; events, which the server may answer
-    with commands, and the commands themselves need a ready one.
+    said at its opening and the events that waited are gone. Events and changes need an open one.
+    Commands need a ready one, and so do results, which must not overtake their events.
     """
 
     def __init__(self) -> None:
@@ -75,8 +75,8 @@ class CurrentSession:
     async def request(self, send: Callable[[SessionId], Awaitable[T]]) -> T:
         """Make a request in the open session.
 
-        When the server answers that the session is gone, the link is given up at once: a new
-        session is needed, and waiting for the socket to notice would only lose time.
+        When the server answers that the session is gone, the link is given up in a moment: a new
+        session is needed, whatever the socket looks like.
 
         Raises:
             NoSessionError: none is open.
@@ -89,7 +89,7 @@ class CurrentSession:
             return await send(session.session_id)
         except ServerRefusedError as error:
             if error.session_is_gone:
-                session.link.end(EndCause.INACTIVE, f"{session.session_id} is gone: {error}")
+                session.link.doubt(EndCause.INACTIVE, f"{session.session_id} is gone: {error}")
             raise
 
     async def send(self, message: DaemonMessage | str) -> bool:

@@ -97,6 +97,7 @@ class Dispatcher:
         self._lanes = Lanes()
         self._slots = trio.CapacityLimiter(RUNNING_LIMIT)
         self._admitted = AsyncValue(0)
+        self._freed = AsyncValue(0)
         self._finished = 0
         self._commands: trio.Nursery | None = None
 
@@ -142,8 +143,8 @@ class Dispatcher:
 
     async def wait_room(self) -> None:
         """Wait until ``room`` may have changed for the better."""
-        admitted = self._admitted.value
-        await self._admitted.wait_value(lambda now: now < admitted)
+        freed = self._freed.value
+        await self._freed.wait_value(lambda now: now > freed)
 
     async def wait_idle(self) -> None:
         """Wait until every admitted command has its outcome in the outbox."""
@@ -171,13 +172,14 @@ class Dispatcher:
                     self._outbox.hold(envelope.id)
                 await self._settle(envelope.id, report)
             ticket.release()
-            ticket = _RELEASED
+            self._freed.value += 1
             if flushes:
                 await self._flush_then_release(envelope)
         finally:
             ticket.release()
             self._finished += 1
             self._admitted.value -= 1
+            self._freed.value += 1
 
     async def _outcome(self, envelope: CommandEnvelope) -> str:
         """Run the handler; whatever happens, except cancellation, is an outcome."""
@@ -216,11 +218,3 @@ class Dispatcher:
             log.warning("the result of %s goes before its events: %s", envelope.id, error)
         finally:
             self._outbox.release(envelope.id)
-
-
-class _NoTicket(Ticket):
-    def release(self) -> None:
-        """There is nothing to release."""
-
-
-_RELEASED = _NoTicket(Lanes(), None, is_write=False)

@@ -182,7 +182,7 @@ class EventReporter:
         retries = backoff_delays(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         while True:
             await self._gather()
-            await self._current.wait_ready()
+            await self._current.wait_open()
             self._hurry = False
             try:
                 await self._send_all()

@@ -58,6 +58,7 @@ class CommandFetcher:
         self._poll_seconds = poll_seconds
         self._tick = Tick()
         self._stopped = False
+        self._batch = BATCH_LIMIT
 
     def hint(self) -> None:
         """There may be commands to fetch."""
@@ -96,6 +97,9 @@ class CommandFetcher:
                 continue
             except (ServerUnreachableError, ServerRefusedError, ServerAnswerError) as error:
                 log.info("commands could not be fetched: %s", error)
+                if isinstance(error, ServerAnswerError):
+                    # Perhaps too large an answer; what it held is handed out once more.
+                    self._batch = max(1, self._batch // 2)
                 with trio.move_on_after(next(retries)):
                     await self._current.wait_other(session.session_id)
                 continue
@@ -110,12 +114,13 @@ class CommandFetcher:
                 await self._dispatcher.wait_room()
             if self._stopped:
                 return
-            limit = min(BATCH_LIMIT, self._dispatcher.room)
+            limit = min(self._batch, self._dispatcher.room)
             batch = await self._current.request(
                 lambda session, limit=limit: self._client.fetch_commands(session, limit)  # type: ignore[misc] # bound at once
             )
             if not batch:
                 return
+            self._batch = min(BATCH_LIMIT, self._batch * 2)
             await self._take_in(batch)
 
     async def _take_in(self, batch: tuple[object, ...]) -> None:

@@ -13,12 +13,13 @@ from attrs import define, field
 
 @define(eq=False)
 class Ticket:
-    """A place in a lane. Made by :meth:`Lanes.admit`; must be released exactly once."""
+    """A place in a lane. Made by :meth:`Lanes.admit`; must be released in the end."""
 
     _lanes: "Lanes"
     key: Hashable
     is_write: bool
     _ready: trio.Event = field(factory=trio.Event)
+    _left: bool = False
 
     async def wait_ready(self) -> None:
         """Wait for the turn. Cancellation: the place is kept until it is released."""
@@ -30,8 +31,10 @@ class Ticket:
         return self._ready.is_set()
 
     def release(self) -> None:
-        """Leave the lane, whether or not the turn had come."""
-        self._lanes.leave(self)
+        """Leave the lane, whether or not the turn had come. Once is enough, twice does no harm."""
+        if not self._left:
+            self._left = True
+            self._lanes.leave(self)
 
 
 class Lanes:

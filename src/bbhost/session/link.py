@@ -44,9 +44,13 @@ CLOSE_SECONDS = 2.0
 """Wait for the last message, and then again for the other side to agree that it is over."""
 MESSAGE_BYTES_LIMIT = 1024 * 1024
 """Largest message taken from the server. Beyond it the socket is closed (1009) and opened anew."""
-_Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+REASON_SECONDS = 1.0
+"""Wait for the server to say why, when a request has learnt that the session is gone."""
+
 INVALID_LIMIT = 20
 """Messages of one socket that may be wrong and are ignored; one more closes the socket."""
+
+_Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 _CAUSES = {
     "expired": EndCause.EXPIRED,
@@ -95,6 +99,8 @@ class Link:
         self._outgoing, self._to_write = trio.open_memory_channel[str](0)
         self._ended = trio.Event()
         self._end: LinkEnd | None = None
+        self._doubts = trio.Event()
+        self._doubted: LinkEnd | None = None
         self._beats_in_silence = 0
         self._invalid = 0
 
@@ -121,6 +127,16 @@ class Link:
             self._end = LinkEnd(cause, detail)
         self._ended.set()
 
+    def doubt(self, cause: EndCause, detail: str) -> None:
+        """Give the link up in a moment, unless the server says first why it ended the session.
+
+        A request may learn that the session is gone just before the socket brings the reason, and
+        the reason decides: a daemon that was replaced must not come back.
+        """
+        if self._doubted is None:
+            self._doubted = LinkEnd(cause, detail)
+        self._doubts.set()
+
     async def close(self) -> None:
         """Finish the message that is being written, then end the link. Takes at most CLOSE_SECONDS."""
         self._outgoing.close()
@@ -142,6 +158,7 @@ class Link:
                 nursery.start_soon(self._write)
                 nursery.start_soon(self._ping)
                 nursery.start_soon(self._beat)
+                nursery.start_soon(self._await_reason)
                 nursery.start_soon(self._run_body, body)
                 await self._ended.wait()
                 nursery.cancel_scope.cancel()
@@ -150,6 +167,12 @@ class Link:
             self._to_write.close()
         assert self._end is not None
         return self._end
+
+    async def _await_reason(self) -> None:
+        await self._doubts.wait()
+        await trio.sleep(REASON_SECONDS)
+        assert self._doubted is not None
+        self.end(self._doubted.cause, self._doubted.detail)
 
     async def _run_body(self, body: Callable[["Link"], Awaitable[None]]) -> None:
         await body(self)

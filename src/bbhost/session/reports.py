@@ -96,7 +96,7 @@ class ReportSender:
         retries = backoff_delays(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         while True:
             self._idle.value = False
-            session = await self._current.wait_open()
+            session = await self._current.wait_ready()
             try:
                 sent, left = await self._send_page()
             except NoSessionError:

@@ -104,7 +104,11 @@ class Session:
             tls,
             self._current,
             hooks,
-            ConnectionEvents(ready=self._wake, commands_available=self._fetcher.hint),
+            ConnectionEvents(
+                flush_events=self.events.flush,
+                ready=self._wake,
+                commands_available=self._fetcher.hint,
+            ),
         )
         self._closed = trio.Event()
         self._services: trio.Nursery | None = None

@@ -36,6 +36,9 @@ from bbhost.toolkit.tick import Tick
 
 log = getLogger(__name__)
 
+CALLS_AT_A_TIME = 8
+"""Tool calls and attachments under way; further ones wait, so that they cannot take all connections
+from commands and results."""
 REGISTER_ATTEMPTS = 6
 REGISTER_FIRST_SECONDS, REGISTER_LONGEST_SECONDS = 0.1, 2.0
 INTERRUPT_SECONDS = 1.0
@@ -88,6 +91,7 @@ class ServerCalls:
         self._events = events
         self._interrupts: list[Interrupt] = []
         self._tick = Tick()
+        self._places = trio.CapacityLimiter(CALLS_AT_A_TIME)
 
     async def call_tool(self, call: ToolCall) -> ToolCallResponse:
         """Call a tool, after the events so far.
@@ -97,8 +101,9 @@ class ServerCalls:
             ServerRefusedError, ServerUnreachableError, ServerAnswerError: the call failed.
         """
         await self._events.flush_required(call.thread_id)
-        return await self._current.request(
-            lambda session: self._client.call_tool(
+
+        async def send(session: SessionId) -> ToolCallResponse:
+            return await self._client.call_tool(
                 ToolCallRequest(
                     session,
                     call.thread_id,
@@ -109,7 +114,9 @@ class ServerCalls:
                     call.arguments,
                 )
             )
-        )
+
+        async with self._places:
+            return await self._current.request(send)
 
     async def ask_person(self, interaction: PendingInteraction) -> InteractiveResponse:
         """Register a question, after the events so far; several attempts.
@@ -160,9 +167,10 @@ class ServerCalls:
             BbhostError: code ``attachment_unavailable``: others could read it on the way.
             NoSessionError, ServerRefusedError, ServerUnreachableError, ServerAnswerError.
         """
-        return await self._current.request(
-            lambda session: self._client.read_attachment(session, thread_id, project_id, path)
-        )
+        async with self._places:
+            return await self._current.request(
+                lambda session: self._client.read_attachment(session, thread_id, project_id, path)
+            )
 
     async def post_app_file(self, file: AppFile) -> bool:
         """Tell what a data file of an app holds; False where the server did not take it.
