@@ -269,6 +269,12 @@ class Rig:
         while self.service.active_threads():
             await trio.lowlevel.checkpoint()
 
+    async def wait_no_processes(self) -> None:
+        """What was killed with its group takes a moment to be gone; nothing else is waited for."""
+        with trio.fail_after(5):
+            while self.processes():
+                await trio.lowlevel.checkpoint()
+
     def processes(self) -> list[int]:
         return [
             member.pid for boundary in self.keeper.boundaries for member in boundary.processes()

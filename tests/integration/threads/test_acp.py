@@ -118,7 +118,7 @@ async def test_an_interrupt(rig: Rig) -> None:
     await rig.server.wait_text("waiting")
     await rig.stop()
     assert rig.server.of(e.TurnCompleted)[0].status == "interrupted"
-    assert rig.processes() == []
+    await rig.wait_no_processes()
 
 
 async def test_an_interrupt_answers_permission_requests(rig: Rig) -> None:
@@ -166,7 +166,7 @@ async def test_an_agent_that_never_answers(tmp_path, monkeypatch) -> None:
         await rig.provision()
         with pytest.raises(AgentError, match="did not answer initialize"):
             await rig.start("acp", "hello")
-        assert rig.processes() == []
+        await rig.wait_no_processes()
 
 
 async def test_destroy_mid_turn_leaves_no_process(rig: Rig) -> None:

@@ -137,7 +137,7 @@ async def test_an_interrupt(rig: Rig) -> None:
     await rig.server.wait_text("waiting")
     await rig.stop()
     assert rig.server.of(e.TurnCompleted)[-1].status == "interrupted"
-    assert rig.processes() == []
+    await rig.wait_no_processes()
     assert rig.server.of(e.SystemErrorEvent) == []
     await rig.stop()
 
@@ -159,7 +159,7 @@ async def test_an_agent_that_does_not_react_is_ended(rig: Rig, monkeypatch) -> N
     await rig.server.wait_text("not listening")
     await rig.stop()
     assert rig.server.of(e.TurnCompleted)[-1].status == "interrupted"
-    assert rig.processes() == []
+    await rig.wait_no_processes()
 
 
 async def test_a_crash_mid_turn(rig: Rig, monkeypatch) -> None:
@@ -206,7 +206,7 @@ async def test_an_agent_that_never_answers(tmp_path, monkeypatch) -> None:
         await rig.provision()
         with pytest.raises(AgentError, match="did not answer thread/start"):
             await rig.start("codex", "say hello")
-        assert rig.processes() == []
+        await rig.wait_no_processes()
         assert rig.server.events == []
         await rig.wait_idle()
 
@@ -257,7 +257,7 @@ async def test_models_and_archive(rig: Rig, monkeypatch, tmp_path) -> None:
     methods = [json.loads(line)["method"] for line in log.read_text().splitlines()]
     assert "thread/archive" in methods
     assert "thread/unarchive" in methods
-    assert rig.processes() == []
+    await rig.wait_no_processes()
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ async def test_a_command_is_a_turn(rig: Rig) -> None:
     assert (await rig.server.wait_completed()).status == "completed"
     assert rig.server.of(e.ItemCompleted)[0].item.text == "héllo world\n"
     await rig.wait_idle()
-    assert rig.processes() == []
+    await rig.wait_no_processes()
 
 
 async def test_a_failing_command(rig: Rig) -> None:
@@ -77,7 +77,7 @@ async def test_an_interrupt_ends_what_the_command_started(rig: Rig) -> None:
     await rig.server.wait_text("go")
     await rig.stop()
     assert rig.server.of(e.TurnCompleted)[0].status == "interrupted"
-    assert rig.processes() == []
+    await rig.wait_no_processes()
 
 
 async def test_steering_a_command_makes_it_the_next_turn(rig: Rig) -> None:
@@ -122,7 +122,7 @@ async def test_commands_on_threads_that_nobody_has(rig: Rig) -> None:
     with pytest.raises(MissingExecutableError):
         await rig.start("missing", "x")
     assert rig.world.journal == before
-    assert rig.processes() == []
+    await rig.wait_no_processes()
     assert rig.service.threads() == ()
 
 
@@ -185,7 +185,7 @@ async def test_stop_while_starting(rig: Rig) -> None:
         while not rig.service.active_threads():
             await trio.lowlevel.checkpoint()
         await rig.stop()
-    assert rig.processes() == []
+    await rig.wait_no_processes()
     assert len(rig.server.of(e.TurnStarted)) == len(rig.server.of(e.TurnCompleted))
     await rig.start("shell", "echo fresh")
     await rig.server.wait_text("fresh")
@@ -233,7 +233,7 @@ async def test_providers_are_listed_truthfully(rig: Rig) -> None:
     assert available["shell"]
     assert not available["missing"]
     assert {"codex", "claude-code", "pi", "gemini", "goose", "opencode"} <= set(available)
-    assert rig.processes() == []
+    await rig.wait_no_processes()
 
 
 async def test_stop_all_tells_of_every_turn(rig: Rig) -> None:
@@ -241,4 +241,4 @@ async def test_stop_all_tells_of_every_turn(rig: Rig) -> None:
     await rig.start("shell", "sleep 1000", options=FULL)
     await rig.service.stop_all()
     assert rig.server.of(e.TurnCompleted)[0].status == "interrupted"
-    assert rig.processes() == []
+    await rig.wait_no_processes()

@@ -56,7 +56,7 @@ async def test_fifty_threads_in_fifty_environments(rig: Rig, capsys) -> None:
     for one in environments:
         told = [x.TYPE for x in rig.server.events if x.thread_id == f"thr_{one}"]
         assert told == expected
-    assert rig.processes() == []
+    await rig.wait_no_processes()
     assert rig.service.threads() == ()
     with capsys.disabled():
         if os.environ.get("BBHOST_MEASURE"):
