@@ -12,10 +12,12 @@ import trio
 from bbhost import __version__
 from bbhost.daemon.config import SETTINGS, Config, load_config
 from bbhost.daemon.logs import set_up_logs
+from bbhost.daemon.notify import Notifier, take_notifier
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError, ConfigError
 from bbhost.toolkit.groups import leaves
+from bbhost.toolkit.tick import Tick
 
 log = logging.getLogger("bbhost.daemon")
 
@@ -25,6 +27,8 @@ EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78
 """A setting or an identity file is wrong; starting it again cannot help (EX_CONFIG)."""
 EXIT_FORCED = 130
+SERVICE_MANAGER_VARIABLE = "BBHOST_SERVICE_MANAGER"
+"""Set in the service's definition where the daemon has to know who runs it."""
 
 
 def parse_flags(argv: list[str]) -> dict[str, str | None]:
@@ -48,20 +52,32 @@ def main(argv: list[str] | None = None) -> int:
         config = load_config(parse_flags(sys.argv[1:] if argv is None else argv))
     except ConfigError as error:
         print(f"bbhost: {error.message}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
-        return EXIT_CONFIGURATION
+        return exit_code_for(EXIT_CONFIGURATION)
     file = config.get("log_file")
     set_up_logs(config.get("log_level"), config.get("log_format"), Path(file) if file else None)
     os.umask(0o077)
-    return trio.run(_run, config)
+    return exit_code_for(trio.run(_run, config, take_notifier()))
 
 
-async def _run(config: Config) -> int:
-    stop = StopRequest()
+def exit_code_for(code: int) -> int:
+    """Give a service manager the code that makes it do the right thing.
+
+    launchd knows no codes that prevent a restart: it starts again whatever did not end with 0, and a
+    wrong setting is still wrong ten seconds later.
+    """
+    if code == EXIT_CONFIGURATION and os.environ.get(SERVICE_MANAGER_VARIABLE) == "launchd":
+        log.error("ending with 0 instead of %d, so that launchd does not start this again", code)
+        return EXIT_OK
+    return code
+
+
+async def _run(config: Config, notifier: Notifier) -> int:
+    stop, reload = StopRequest(), Tick()
     code = EXIT_OK
     async with trio.open_nursery() as nursery:
-        await nursery.start(_follow_signals, stop, nursery.cancel_scope)
+        await nursery.start(_follow_signals, stop, reload, nursery.cancel_scope)
         try:
-            await run_daemon(config, stop)
+            await run_daemon(config, stop, reload, notifier)
         except Exception as error:
             code = _report(error)
         except trio.Cancelled:
@@ -86,17 +102,33 @@ def _report(error: Exception) -> int:
 
 async def _follow_signals(
     stop: StopRequest,
+    reload: Tick,
     everything: trio.CancelScope,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """The first SIGTERM or SIGINT drains, the second forces."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    """The first SIGTERM or SIGINT drains, the second forces. SIGHUP reloads.
+
+    Where the daemon has a terminal, SIGHUP says that it has been closed, and counts as SIGTERM.
+    """
+    hangup_stops = _has_terminal()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         task_status.started()
         async for number in signals:
+            if number == signal.SIGHUP and not hangup_stops:
+                reload.set()
+                continue
             if stop.event.is_set():
                 log.warning("second %s: stopping at once", signal.Signals(number).name)
                 everything.cancel(reason="a second signal")
             stop.set(f"received {signal.Signals(number).name}")
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The parts of a daemon and how they are put together. Nothing here runs yet."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import define, field
@@ -12,6 +14,8 @@ from bbhost.agents.shell_environ import ShellFacts
 from bbhost.contract.session import EnvironmentChange
 from bbhost.daemon.config import Config
 from bbhost.daemon.hooks import DaemonHooks
+from bbhost.daemon.journal_probe import JournalProbe
+from bbhost.daemon.loop_lag import LoopLag
 from bbhost.daemon.process_journal import ProcessJournal
 from bbhost.daemon.storage_watch import StorageWatch
 from bbhost.daemon.terminal_hosting import TerminalHosting
@@ -38,6 +42,9 @@ from bbhost.workspace.git import GIT_PROCESSES_AT_ONCE, Git
 from bbhost.workspace.saved_files import SaveLimits
 from bbhost.workspace.tools import WorkspaceTools, make_tools
 from bbhost.workspace.trash_emptier import TrashEmptier
+
+if TYPE_CHECKING:
+    from bbhost.daemon.collecting import Collector
 
 JOURNAL_NAME = "bbhost.sqlite"
 
@@ -99,7 +106,22 @@ class Parts:
     terminals: TerminalHosting
     threads: ThreadService
     hooks: DaemonHooks
+    journal_probe: JournalProbe
+    transitions: Counter[tuple[str, str, str]]
+    """How often environments went from a state to another, by the event that led there."""
+    lag: LoopLag = field(factory=LoopLag)
     started_at_ms: int = field(factory=wall_clock_ms)
+
+    def collector(self) -> "Collector":
+        """Make what collects leftovers; imported only now, for it is rarely needed."""
+        from bbhost.daemon.collecting import Collector
+
+        return Collector(
+            self.tools,
+            self.supervisor.records,
+            self.supervisor.hold,
+            self.workspaces.save_limits or SaveLimits(),
+        )
 
 
 @asynccontextmanager
@@ -130,6 +152,10 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
     workspaces = GitWorkspaces(tools, watches, emptier, limits)
     link = Link()
     noted: list[Reconciler] = []
+    transitions: Counter[tuple[str, str, str]] = Counter()
+
+    def note_transition(source: str, target: str, event: str) -> None:
+        transitions[source, target, event] += 1
 
     def note_idle(environment_id: EnvironmentId) -> None:
         for reconciler in noted:
@@ -143,6 +169,7 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
             note_change=link.note_change,
             note_idle=note_idle,
             now_ms=wall_clock_ms,
+            note_transition=note_transition,
         )
     )
     supervisor.cache_statistics.paranoid_sample = config.get("paranoid_sample")
@@ -183,6 +210,8 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
         terminals=terminals,
         threads=threads,
         hooks=hooks,
+        journal_probe=JournalProbe(journal),
+        transitions=transitions,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from bbhost.errors import ConfigError
 
@@ -129,6 +129,8 @@ class Config:
     providers: Mapping[str, Mapping[str, Any]]
     """The ``[providers.<id>]`` tables, checked by the agents package."""
     file: Path
+    flags: Mapping[str, str | None] = field(factory=dict)
+    """What was given on the command line: it holds when the configuration is read again."""
 
     def get(self, name: str) -> Any:  # noqa: ANN401 - typed by the setting's own parser
         """Value of a setting."""
@@ -165,7 +167,7 @@ def load_config(
             f"{file}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(_BY_NAME))}"
         )
     values = {setting.name: _find(setting, flags, environ, table, file) for setting in SETTINGS}
-    return Config(values, providers, file)
+    return Config(values, providers, file, flags)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -63,15 +63,15 @@ class Leftover:
 def find_leftovers(data_dir: Path, records: Iterable[EnvironmentRecord]) -> list[Leftover]:
     """Return the leftovers of a data directory, workspaces first."""
     records = list(records)
-    live = [Path(r.path) for r in records if r.state is not EnvironmentState.TOMBSTONED]
+    claims = _claims(records)
     tombstones = _tombstones(records)
     leftovers = [
         _workspace(data_dir, place, tombstones)
         for place in list_places(data_dir, records)
-        if not _is_claimed(place.path, live)
+        if not claims.cover(place.path)
     ]
     for registered in list_registered(data_dir, known_repositories(data_dir, records)):
-        if registered.exists or _is_claimed(registered.path, live):
+        if registered.exists or claims.cover(registered.path):
             continue
         classification, evidence, record = _judge(registered.path, tombstones)
         if registered.locked:
@@ -96,8 +96,7 @@ def find_leftovers(data_dir: Path, records: Iterable[EnvironmentRecord]) -> list
 def still_stands(leftover: Leftover, records: Iterable[EnvironmentRecord]) -> bool:
     """Whether the records still say of a leftover what they said when it was found. Looks at no disk."""
     records = list(records)
-    live = [Path(r.path) for r in records if r.state is not EnvironmentState.TOMBSTONED]
-    if _is_claimed(leftover.path, live):
+    if _claims(records).cover(leftover.path):
         return False
     record = _tombstones(records).get(leftover.path)
     return (0 if record is None else record.incarnation) == leftover.incarnation
@@ -159,9 +158,28 @@ def _tombstones(records: Iterable[EnvironmentRecord]) -> dict[Path, EnvironmentR
     return latest
 
 
-def _is_claimed(path: Path, live: list[Path]) -> bool:
-    """Whether a live environment has its workspace there, within it, or around it."""
-    return any(path == own or path.is_relative_to(own) or own.is_relative_to(path) for own in live)
+@frozen
+class _Claims:
+    """Where live environments have their workspaces."""
+
+    own: frozenset[str]
+    around: frozenset[str]
+    """Directories that one of them lies in."""
+
+    def cover(self, path: Path) -> bool:
+        """Whether a live environment has its workspace there, within it, or around it."""
+        text = str(path)
+        return (
+            text in self.own
+            or text in self.around
+            or any(str(parent) in self.own for parent in path.parents)
+        )
+
+
+def _claims(records: Iterable[EnvironmentRecord]) -> _Claims:
+    live = [Path(r.path) for r in records if r.state is not EnvironmentState.TOMBSTONED]
+    around = {str(parent) for path in live for parent in path.parents}
+    return _Claims(frozenset(map(str, live)), frozenset(around))
 
 
 def _environment(path: Path, data_dir: Path, record: EnvironmentRecord | None) -> str:

@@ -76,8 +76,13 @@ def set_up_logs(level: str, style: str, file: Path | None) -> None:
         handler = logging.StreamHandler(sys.stderr)
     readable = style == "text" or (style == "auto" and file is None and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if readable else JsonFormatter())
+    logging.getLogger().handlers[:] = [handler]
+    set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    """Change how much is logged; libraries never log below warning."""
     root = logging.getLogger()
-    root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for noisy in ("httpx", "httpcore", "trio-websocket", "hypercorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

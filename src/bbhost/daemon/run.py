@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections import Counter
 from contextlib import AsyncExitStack
 
 import trio
@@ -18,7 +19,10 @@ from bbhost.daemon.local.serving import (
     serve_locally,
 )
 from bbhost.daemon.lock import hold_lock
+from bbhost.daemon.notices import Notices
+from bbhost.daemon.notify import Notifier
 from bbhost.daemon.publishing_commands import PublishingCommands
+from bbhost.daemon.reloading import follow_reloads
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError
 from bbhost.session.connection import SessionSettings
@@ -28,6 +32,7 @@ from bbhost.session.runner import Session, open_session
 from bbhost.session.server_url import parse_server_url
 from bbhost.terminals.shell import ShellSettings
 from bbhost.toolkit.running import running
+from bbhost.toolkit.tick import Tick
 from bbhost.workspace.temporary_worktree import sweep_temporary_worktrees
 
 log = logging.getLogger(__name__)
@@ -38,8 +43,17 @@ FLUSH_SECONDS = 0.5
 END_PROCESSES_SECONDS = 2.0
 
 
-async def run_daemon(config: Config, stop: StopRequest) -> None:
+async def run_daemon(
+    config: Config,
+    stop: StopRequest,
+    reload: Tick | None = None,
+    notifier: Notifier | None = None,
+) -> None:
     """Run until asked to stop or dismissed by the server.
+
+    Args:
+        reload: set when the configuration is to be read again.
+        notifier: the service manager to be told; nobody where omitted.
 
     Raises:
         BbhostError: it cannot start; the message says what to do.
@@ -65,11 +79,16 @@ async def run_daemon(config: Config, stop: StopRequest) -> None:
             port = None if local is None else port_of(local)
             shell = ShellSettings(url.text, port, config.get("cli_dir"))
             parts = await ladder.enter_async_context(open_parts(config, shell))
+            notices = Notices(notifier or Notifier(), parts, stop)
+            await ladder.enter_async_context(running(notices.run))
             session = await _climb(ladder, parts, settings, stop)
+            await ladder.enter_async_context(
+                running(follow_reloads, parts, reload or Tick(), notices.notifier)
+            )
             if local is not None:
                 api = _local_api(config, settings, port_of(local), session)
                 await ladder.enter_async_context(running(serve_local_port, local, api))
-            await _run_session(parts, session, stop)
+            await _run_session(parts, session, stop, notices)
 
 
 async def _climb(
@@ -80,6 +99,8 @@ async def _climb(
     await _sweep(parts)
     await ladder.enter_async_context(running(parts.processes.run))
     await ladder.enter_async_context(running(parts.watches.run))
+    await ladder.enter_async_context(running(parts.lag.run))
+    await ladder.enter_async_context(running(parts.journal_probe.run))
     await ladder.enter_async_context(running(_run_emptier, parts))
     ladder.push_async_callback(_end_processes, parts)
     await ladder.enter_async_context(running(parts.supervisor.run))
@@ -87,6 +108,7 @@ async def _climb(
     await ladder.enter_async_context(running(parts.terminals.run))
     await ladder.enter_async_context(running(parts.threads.run))
     await ladder.enter_async_context(running(parts.reconciler.run))
+    await ladder.enter_async_context(running(_sweep_leftovers, parts))
     publishing = PublishingCommands(parts.supervisor, parts.workspaces, parts.journal)
     await publishing.forget_settled()
     session = await ladder.enter_async_context(
@@ -103,7 +125,9 @@ async def _climb(
     return session
 
 
-async def _run_session(parts: Parts, session: Session, stop: StopRequest) -> None:
+async def _run_session(
+    parts: Parts, session: Session, stop: StopRequest, notices: Notices
+) -> None:
     """Hold the session until the end, then leave it in good order."""
     failures: list[BbhostError] = []
 
@@ -122,6 +146,7 @@ async def _run_session(parts: Parts, session: Session, stop: StopRequest) -> Non
     async with trio.open_nursery() as link:
         link.start_soon(link.start, run)
         link.start_soon(wait_dismissed)
+        link.start_soon(notices.tell_ready, session)
         await stop.event.wait()
         log.info("stopping: %s", stop.reason)
         if not failures:
@@ -154,6 +179,22 @@ async def _sweep(parts: Parts) -> None:
         )
     await parts.processes.forget_all()
     await sweep_temporary_worktrees(parts.tools)
+
+
+async def _sweep_leftovers(
+    parts: Parts, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Remove what tombstones say is gone; beside everything else, for it may take its time."""
+    task_status.started()
+    try:
+        items = await parts.collector().sweep()
+    except (BbhostError, OSError) as error:
+        log.warning("leftovers could not be swept: %s", error)
+        return
+    if items:
+        outcomes = Counter(str(item.outcome) for item in items)
+        log.info("swept leftovers of destroyed environments", extra={"outcomes": dict(outcomes)})
+        parts.emptier.wake()
 
 
 async def _end_processes(parts: Parts) -> None:

@@ -181,7 +181,8 @@ class GitWorkspaces:
         self.tools = tools
         self._watches = watches
         self._emptier = emptier
-        self._save_limits = save_limits
+        self.save_limits = save_limits
+        """How much is kept under refs; may be changed at any time."""
         self._oracle = GitIgnoreOracle(tools.git)
         self._shared: dict[Path, _SharedRefs] = {}
         tools.refs.confirm = self._confirm_refs
@@ -302,7 +303,7 @@ class GitWorkspaces:
         evidence = await examine_worktree(removal)
         if evidence.exists:
             outcome = await rescue_worktree(
-                self.tools, removal, evidence, limits=self._save_limits
+                self.tools, removal, evidence, limits=self.save_limits
             )
             self._keep_reasons[record.environment_id, record.incarnation] = outcome.keep_reason
             if outcome.refs:

@@ -2,12 +2,16 @@
 
 A fault point costs one dictionary look-up of an empty table unless ``BBHOST_FAULT`` is set, which
 only tests do: ``BBHOST_FAULT=kill:provision.worktree_added`` ends the process with SIGKILL there;
-``raise:<name>`` raises OSError(ENOSPC); several are separated by commas.
+``raise:<name>`` raises OSError(ENOSPC); ``block:<name>`` keeps the thread, and so the event loop, for an
+hour; several are separated by commas.
 """
 
 import errno
 import os
 import signal
+import time
+
+BLOCK_SECONDS = 3600.0
 
 
 def parse_faults(text: str) -> dict[str, str]:
@@ -35,3 +39,5 @@ def fault_point(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "raise":
         raise OSError(errno.ENOSPC, f"fault point {name}")
+    if action == "block":
+        time.sleep(BLOCK_SECONDS)

@@ -7,6 +7,7 @@ from bbhost.journal.reading import check_journal
 
 CHECK = "journal"
 JOURNAL_NAME = "bbhost.sqlite"
+"""As in ``daemon/assembly.py``, which is not imported where no daemon runs."""
 MANY_RESULTS = 1_000
 LARGE_BYTES = 512 * 1024**2
 

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Awaitable, Callable
 
-from attrs import frozen
+from attrs import field, frozen
 
 from bbhost import __version__
 from bbhost.daemon.assembly import Parts
 from bbhost.daemon.local.http_server import Request, Response, error_response, json_response
+from bbhost.daemon.local.maintenance import Maintenance
 from bbhost.daemon.status import describe_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.session.runner import Session
@@ -20,6 +21,11 @@ class ControlApi:
     parts: Parts
     session: Session
     stop: StopRequest
+    _maintenance: Maintenance = field(init=False)
+
+    @_maintenance.default
+    def _make_maintenance(self) -> Maintenance:
+        return Maintenance(self.parts)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -29,6 +35,7 @@ class ControlApi:
             ("GET", "/status"): self._status,
             ("GET", "/version"): self._version,
             ("POST", "/stop"): self._stop,
+            **self._maintenance.routes(),
         }
         route = routes.get((request.method, request.path))
         if route is None:
