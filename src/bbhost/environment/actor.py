@@ -139,17 +139,21 @@ class EnvironmentActor:
 
     async def _run_stay(self) -> None:
         number, state = self._core.stay, self._core.state
-        async with trio.open_nursery() as state_work:
-            match state:
-                case EnvironmentState.PROVISIONING:
-                    state_work.start_soon(self._work_provisioning, number)
-                case EnvironmentState.READY:
-                    self._enter_ready(state_work)
-                case EnvironmentState.DESTROYING:
-                    state_work.start_soon(self._work_destroying, number)
-            await self._accept_next()
-            state_work.cancel_scope.cancel(reason=f"environment leaves {state}")
-        self.stay = self.ready_work = None
+        try:
+            async with trio.open_nursery() as state_work:
+                match state:
+                    case EnvironmentState.PROVISIONING:
+                        state_work.start_soon(self._work_provisioning, number)
+                    case EnvironmentState.READY:
+                        self._enter_ready(state_work)
+                    case EnvironmentState.DESTROYING:
+                        state_work.start_soon(self._work_destroying, number)
+                await self._accept_next()
+                state_work.cancel_scope.cancel(reason=f"environment leaves {state}")
+        finally:
+            if self.stay is not None:
+                self.stay.is_closing = True  # also where a defect ended it: handles on it are void
+            self.stay = self.ready_work = None
 
     # --- events ---------------------------------------------------------------------------
 

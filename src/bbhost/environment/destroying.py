@@ -187,20 +187,28 @@ async def _run_stages(context: TeardownContext, progress: TeardownProgress) -> N
         fault_point(f"teardown.{stage.name}")
         if stage.changes_workspace:
             progress.workspace_intact = False
-        try:
-            await stage.run(context)
-        except (BbhostError, OSError) as error:
-            if stage.fault is StageFault.BLOCKS:
-                if stage.name == "move_to_trash":
-                    # The rename is one step: where it failed, nothing has been changed.
-                    progress.workspace_intact = await context.services.workspaces.exists(
-                        context.record.path
-                    )
-                raise
-            log.warning(
-                "teardown stage %s failed and is skipped: %s",
-                stage.name,
-                error,
-                extra={"environment": context.record.environment_id},
-            )
+        fault = await _try_stage(stage, context)
+        if fault is None:
+            continue
+        if stage.fault is StageFault.BLOCKS:
+            if stage.name == "move_to_trash":
+                # The rename is one step: where it failed, nothing has been changed.
+                progress.workspace_intact = await context.services.workspaces.exists(
+                    context.record.path
+                )
+            raise fault
+        log.warning(
+            "teardown stage %s failed and is skipped: %s",
+            stage.name,
+            fault,
+            extra={"environment": context.record.environment_id},
+        )
     fault_point("teardown.done")
+
+
+async def _try_stage(stage: Stage, context: TeardownContext) -> BbhostError | OSError | None:
+    try:
+        await stage.run(context)
+    except (BbhostError, OSError) as fault:
+        return fault
+    return None

@@ -24,6 +24,8 @@ MAX_WATCH_ATTEMPTS = 60
 """Failures in a row after which watching is given up until something asks again."""
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 30.0
+UNKNOWN = ""
+"""A fingerprint that differs from every other: a status that could not be computed."""
 
 
 class ReadyWork:
@@ -45,6 +47,8 @@ class ReadyWork:
         self._last_status: str | None = None
         self._last_refs: RefsSnapshot | None = None
         self._watch: OwnedWatch | None = None
+        self._followed = False
+        """The present watch has been good for something: opening it alone is no success."""
         self._trouble = "not started yet"
         self.baseline = trio.Event()
         """Set once the first status after a watch began is known."""
@@ -65,7 +69,7 @@ class ReadyWork:
 
     def note_answered(self, reading: StatusReading) -> None:
         """The server was told this before a watch could take a baseline: it is the baseline."""
-        if self._last_status is None:
+        if not self._last_status:
             self._last_status = reading.fingerprint
 
     def note_everything_changed(self) -> None:
@@ -82,10 +86,9 @@ class ReadyWork:
         delays = backoff_delays(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         while True:
             self._asked = trio.Event()
+            self._followed = False
             try:
                 async with self._services.workspaces.open_watch(self._record.path) as watch:
-                    attempts = 0
-                    delays = backoff_delays(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
                     await self._follow(watch)
             except (PathNotFoundError, NotGitRepoError) as error:
                 # Nothing to watch; asking again is the only thing that can change that.
@@ -96,6 +99,9 @@ class ReadyWork:
                 # A fault of the watch must not end the terminals and threads beside it.
                 if not isinstance(error, BbhostError | OSError):
                     log.exception("watch failed unexpectedly")
+                if self._followed:
+                    attempts = 0
+                    delays = backoff_delays(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
                 attempts += 1
                 if attempts >= MAX_WATCH_ATTEMPTS:
                     self._give_up(str(error), f"gave up after {attempts} attempts")
@@ -138,6 +144,7 @@ class ReadyWork:
         if batch.workspace or batch.unknown or refs_differ:
             await self._compare_status()
             self.baseline.set()
+        self._followed = True
         if self._tell_first:
             self._tell_first = False
             self.note_everything_changed()
@@ -154,7 +161,7 @@ class ReadyWork:
                 error,
                 extra={"environment": self._environment_id},
             )
-            self._last_status = None
+            self._last_status = UNKNOWN
             self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
             return
         previous, self._last_status = self._last_status, reading.fingerprint

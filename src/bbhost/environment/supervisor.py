@@ -9,7 +9,7 @@ Rule 2: a refused command touches nothing: no git, no watch, no directory, no ta
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import trio
@@ -178,8 +178,22 @@ class Supervisor:
             )
             return
         await trio.sleep(min(2.0**crashes, 60.0))
-        if environment_id not in self._actors:
+        # An order that came meanwhile has started one already, and may have ended it too.
+        if environment_id not in self._actors and self._records[environment_id] is record:
             self._start_owner(record)
+
+    def _revived(self, environment_id: EnvironmentId) -> EnvironmentActor | None:
+        """The owner; one that crashed and waits to be started again is started now.
+
+        Returns:
+            None for an id without a record and for a tombstone: nothing else is without an owner
+            when the server orders something of it.
+        """
+        actor = self.actor(environment_id)
+        record = self._records.get(environment_id)
+        if actor is not None or record is None or record.state is EnvironmentState.TOMBSTONED:
+            return actor
+        return self._start_owner(record)
 
     # --- commands -------------------------------------------------------------------------
 
@@ -202,7 +216,7 @@ class Supervisor:
         """
         while True:
             async with self._locks.hold(environment_id):
-                actor = self.actor(environment_id)
+                actor = self._revived(environment_id)
                 if actor is None:
                     actor = await self._incarnate(self._first_record(environment_id, spec))
                     fresh = True
@@ -216,6 +230,14 @@ class Supervisor:
                     continue
                 case EnvironmentState.READY if not fresh:
                     return await self._provision_again(actor, spec, on_entry)
+                case EnvironmentState.PROVISIONING if (
+                    actor.durable.state is EnvironmentState.READY
+                ):
+                    # Restored or just made: it is on its way into ready, and nothing is made any more.
+                    await actor.view.wait_value(
+                        lambda view: view.state is not EnvironmentState.PROVISIONING
+                    )
+                    continue
                 case _:
                     if record.spec != spec:
                         raise EnvironmentBusyError(
@@ -295,7 +317,7 @@ class Supervisor:
         Cancellation: teardown goes on under its owner; only the waiting ends.
         """
         async with self._locks.hold(environment_id):
-            actor = self.actor(environment_id)
+            actor = self._revived(environment_id)
             if actor is None:
                 if environment_id in self._records:
                     await self._note_destroyed(self._records[environment_id], context)
@@ -377,10 +399,20 @@ class Supervisor:
         """
         actor = self.actor(environment_id)
         if actor is None:
-            if environment_id in self._records:
-                raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
+            self._refuse_if_recorded(environment_id)
             actor = await self._attach(environment_id, context)
         return await self._wait_handle(actor)
+
+    def _refuse_if_recorded(self, environment_id: EnvironmentId) -> None:
+        """An id without an owner, of which there is a record, is not attached by a command."""
+        record = self._records.get(environment_id)
+        if record is None:
+            return
+        if record.state is EnvironmentState.TOMBSTONED:
+            raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
+        raise EnvironmentBusyError(
+            f"Environment {environment_id} recovers from an internal error; try again later"
+        )
 
     def entered(self, environment_id: EnvironmentId) -> ReadyHandle | None:
         """Give a handle if the environment is ready now; never attaches, never waits."""
@@ -425,8 +457,7 @@ class Supervisor:
             actor = self.actor(environment_id)
             if actor is not None:
                 return actor
-            if environment_id in self._records:
-                raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
+            self._refuse_if_recorded(environment_id)
             return await self._incarnate(self._first_record(environment_id, spec))
 
     # --- the reconciler's verbs ------------------------------------------------------------
@@ -443,16 +474,23 @@ class Supervisor:
         await self._wait_tombstone(actor)
         return True
 
-    async def lift(self, environment_id: EnvironmentId) -> EnvironmentRecord:
+    async def lift(
+        self, environment_id: EnvironmentId, still_wanted: Callable[[], bool] = lambda: True
+    ) -> EnvironmentRecord:
         """Make a new incarnation of a tombstoned environment that the server lists as live.
+
+        Args:
+            still_wanted: asked when it is our turn; a destroy that came first may have been answered.
 
         Returns:
             The record as it stands afterwards: ready, or a tombstone again with the reason.
         """
         async with self._locks.hold(environment_id):
             record = self._records.get(environment_id)
-            actor = self.actor(environment_id)
+            actor = self._revived(environment_id)
             if actor is None and record is not None:
+                if not still_wanted():
+                    return record
                 spec = AttachSpec(record.path, record.kind)
                 if not await self._services.workspaces.exists(record.path):
                     reason = f"the server lists it as live, but {record.path} does not exist"
