@@ -147,9 +147,10 @@ async def test_a_newer_session_replaces_the_older(client: Client) -> None:
 
 
 async def test_a_lease_that_runs_out(client: Client) -> None:
-    client.server.lease_timeout_ms = 50
     session_id = await client.session()
     async with client.socket(session_id) as socket:
+        (session,) = client.server.sessions
+        session.lease_until = trio.current_time()
         assert json.loads(await socket.get_message())["reason"] == "expired"
         with pytest.raises(ConnectionClosed) as caught:
             await socket.get_message()

@@ -7,6 +7,7 @@ Answers are read within a bound and a deadline. Trying again is the business of 
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from logging import WARNING, getLogger
 from typing import Any, TypeVar
 
 import httpx
@@ -89,6 +90,8 @@ async def open_client(
 
     Proxy settings of the environment are not used: the socket could not use them either.
     """
+    # It logs every request; what matters is logged where the answer is dealt with.
+    getLogger("httpx").setLevel(WARNING)
     async with httpx.AsyncClient(
         # An empty context where there is no TLS: loading a trust store takes megabytes.
         verify=tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),

@@ -57,16 +57,16 @@ async def test_a_server_with_the_live_list_is_understood(
         assert rig.daemon.opened[0].live_environment_ids == ("env_1",)
 
 
-@pytest.mark.slow
 async def test_heartbeats_keep_the_lease(server: StockServer, journal_path: Path) -> None:
-    server.heartbeat_interval_ms, server.lease_timeout_ms = 20, 300
+    server.heartbeat_interval_ms = 20
     async with run_rig(server, journal_path):
         session = await server.wait_connected()
-        await server.wait(lambda: session.heartbeats >= 30)
-        assert session.status == "active"
+        lease = session.lease_until
+        await server.wait(lambda: session.heartbeats >= 10)
+        assert session.lease_until > lease
         assert server.sessions == [session]
         assert session.socket is not None
-        assert session.socket.pings >= 10
+        assert session.socket.pings >= 2
 
 
 @pytest.mark.parametrize("code", [None, 1000, 1001, 1008, 1011])
@@ -103,6 +103,7 @@ async def test_the_reason_decides_also_when_a_request_noticed_the_end_first(rig:
     """Otherwise two daemons of one host could take each other's place for ever."""
     session = await rig.server.wait_connected()
     assert session.socket is not None
+    await rig.server.run_command(TEMPLATES)
     await rig.server.close_session_quietly()
     fetches = len(rig.server.requests)
     await rig.server.wait(lambda: len(rig.server.requests) > fetches)
