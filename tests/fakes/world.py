@@ -79,6 +79,9 @@ class FakeWatch:
         return RefsSnapshot({"main": f"{self.world.refs:040}", "b": "0" * 40}, {}, None)
 
     async def read_news(self) -> RefsSnapshot:
+        assert self.world is not None
+        if self.world.fail.get("watch.refs"):
+            raise self.world.fail["watch.refs"].pop(0)
         return await self.read_refs()
 
     def describe(self) -> str:

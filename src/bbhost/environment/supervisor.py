@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 
 WAIT_READY_SECONDS = 120.0
 """How long a command waits for a provisioning environment before it is told to try again."""
+LEAVING_SECONDS = 1.0
+"""For an environment that is about to be torn down to say so, before it is asked again."""
+LEAVING_LOOKS = 30
+"""Times that it is asked; then the refusal is the answer."""
 OWNER_RESTARTS = 5
 """Unexpected crashes of one owner after which it is left alone until the daemon restarts."""
 
@@ -214,6 +218,7 @@ class Supervisor:
 
         Cancellation: provisioning goes on under its owner; only the waiting ends.
         """
+        refusals = 0
         while True:
             async with self._locks.hold(environment_id):
                 actor = self._revived(environment_id)
@@ -229,7 +234,17 @@ class Supervisor:
                     await trio.lowlevel.checkpoint()
                     continue
                 case EnvironmentState.READY if not fresh:
-                    return await self._provision_again(actor, spec, on_entry)
+                    try:
+                        return await self._provision_again(actor, spec, on_entry)
+                    except EnvironmentDestroyedError:
+                        # It is leaving: what follows is a new incarnation, not a failure.
+                        refusals += 1
+                        if refusals > LEAVING_LOOKS:
+                            raise
+                    with trio.move_on_after(LEAVING_SECONDS):
+                        await actor.view.wait_value(
+                            lambda view: view.state is not EnvironmentState.READY
+                        )
                 case EnvironmentState.PROVISIONING if (
                     actor.durable.state is EnvironmentState.READY
                 ):

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import trio
 from attrs import frozen
 
-from bbhost.domain.environment import EnvironmentState
+from bbhost.domain.environment import EnvironmentRecord, EnvironmentState
 from bbhost.domain.ids import EnvironmentId
 from bbhost.environment.supervisor import SessionKnowledge, Supervisor
 from bbhost.errors import BbhostError
@@ -102,6 +102,8 @@ class Reconciler:
         actions = diff_environments(self._lists, self._actual(), self._unreported)
         outcomes = []
         for action in actions:
+            if not self._still_holds(action):
+                continue  # what came in while the earlier ones were applied has settled it
             outcome = await self._apply(action)
             log.info(
                 "reconcile: %s (%s): %s",
@@ -118,12 +120,19 @@ class Reconciler:
         return outcomes
 
     def _actual(self) -> list[Actual]:
-        found = []
-        for record in self._supervisor.records():
-            actor = self._supervisor.actor(record.environment_id)
-            idle = actor is None or actor.stay is None or actor.stay.is_idle
-            found.append(Actual(record.environment_id, record.state, idle))
-        return found
+        return [self._actual_of(record) for record in self._supervisor.records()]
+
+    def _actual_of(self, record: EnvironmentRecord) -> Actual:
+        actor = self._supervisor.actor(record.environment_id)
+        idle = actor is None or actor.stay is None or actor.stay.is_idle
+        return Actual(record.environment_id, record.state, idle)
+
+    def _still_holds(self, action: Action) -> bool:
+        """Whether the server's word and the environment would lead to the same action now."""
+        view = self._supervisor.view(action.environment_id)
+        here = [] if view is None else [self._actual_of(view.record)]
+        kinds = {one.kind for one in diff_environments(self._lists, here, self._unreported)}
+        return action.kind in kinds
 
     async def _apply(self, action: Action) -> Outcome:
         try:
@@ -136,7 +145,9 @@ class Reconciler:
                     detail = "retired" if retired else "kept: it became busy"
                     return Outcome(action, retired, detail)
                 case ActionKind.LIFT:
-                    record = await self._supervisor.lift(action.environment_id)
+                    record = await self._supervisor.lift(
+                        action.environment_id, lambda: self._still_holds(action)
+                    )
                     lifted = record.state is EnvironmentState.READY
                     detail = "lifted" if lifted else f"still tombstoned: {record.detail}"
                     return Outcome(action, lifted, detail)
