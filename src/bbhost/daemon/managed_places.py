@@ -112,7 +112,7 @@ def _walk_worktrees(directory: Path, named: frozenset[Path], depth: int) -> Iter
             continue
         inner = _entries(path)
         is_workspace = path in named or os.path.lexists(path / ".git")
-        only_directories = inner and all(p.is_dir() and not p.is_symlink() for p in inner)
+        only_directories = inner and all(p.is_dir() or p.is_symlink() for p in inner)
         if not is_workspace and depth > 1 and only_directories and not path.is_symlink():
             yield from _walk_worktrees(path, named, depth - 1)
         else:

@@ -143,7 +143,7 @@ def _family(name: str, kind: str, help_text: str, samples: Iterable[Sample]) -> 
 
 def _sample(name: str, labels: Labels, value: float) -> str:
     shown = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
-    number = f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    number = f"{value:.6f}".rstrip("0").rstrip(".")
     return f"{name}{{{shown}}} {number}" if shown else f"{name} {number}"
 
 
