@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bbhost.contract import commands as c
-from bbhost.contract.results import ProjectSourceCheckout
+from bbhost.contract.results import EmptyResult, ProjectSourceCheckout
 from bbhost.daemon import other_commands
 from bbhost.daemon.assembly import Parts
 from bbhost.daemon.environment_commands import EnvironmentCommands
@@ -30,6 +30,12 @@ def make_handlers(
             limit=command.limit,
         )
 
+    async def delete_thread(command: c.ThreadDeleted) -> EmptyResult:
+        result = await parts.threads.handle_deleted(command)
+        # What is gone is not watched: the last thread takes the watch of all storage with it.
+        parts.storage_watch.untrack(command.thread_id)
+        return result
+
     return {
         c.EnvironmentProvision.TYPE: environments.provision,
         c.EnvironmentDestroy.TYPE: environments.destroy,
@@ -54,4 +60,5 @@ def make_handlers(
         c.ReplayCaptureDelete.TYPE: other_commands.delete_capture,
         c.ReplayRun.TYPE: other_commands.run_capture,
         **parts.threads.handlers(),
+        c.ThreadDeleted.TYPE: delete_thread,
     }
