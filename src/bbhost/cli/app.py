@@ -12,8 +12,11 @@ from bbhost.cli.commands import (
     diagrams,
     environments,
     files,
+    providers,
+    run,
     status,
     terminals,
+    threads,
     up,
 )
 
@@ -55,6 +58,9 @@ daemon.register(app)
 app.add_typer(environments.app)
 app.add_typer(terminals.app)
 app.add_typer(files.app)
+app.add_typer(threads.app)
+run.register(app)
+app.add_typer(providers.app)
 status.register(app)
 app.add_typer(configuration.app)
 app.add_typer(diagrams.app)

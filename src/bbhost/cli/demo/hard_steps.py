@@ -10,9 +10,10 @@ from bbhost.cli.demo.world import World
 from bbhost.cli.following import environment_path, follow_until_settled
 from bbhost.cli.hosts import wait_host_connected
 from bbhost.cli.outcomes import CommandError
+from bbhost.cli.thread_following import thread_path
 from bbhost.contract.results import WorkspaceStatusResult
 from bbhost.hub.api.environments import ServerState
-from bbhost.hub.api.hosts import HostStatus
+from bbhost.hub.api.hosts import Acknowledgement, HostStatus
 
 KILLED_AT = "teardown.deregister"
 """The worktree is already in the trash, git still knows of it: the most awkward place."""
@@ -113,9 +114,10 @@ async def kill(world: World) -> None:
 
 
 async def finish(world: World) -> None:
-    """The last environment goes, and the daemon ends with nothing left."""
+    """The last environment goes with its thread, and the daemon ends with nothing left."""
+    await world.client.delete(Acknowledgement, thread_path(world.thread_id))
     await world.destroy("gamma")
-    left = await world.watches()
+    left = await world.watches_left()
     status = await world.daemon_status()
     code = await world.end_daemon()
     listed = await run_git(world.repository, "worktree", "list", "--porcelain")

@@ -9,7 +9,7 @@ from subprocess import CalledProcessError
 
 import trio
 
-from bbhost.cli.demo import first_steps, hard_steps
+from bbhost.cli.demo import agent_step, first_steps, hard_steps
 from bbhost.cli.demo.report import Check, DemoReport
 from bbhost.cli.demo.world import World, open_world
 from bbhost.cli.outcomes import CommandError, Outcome
@@ -28,6 +28,7 @@ STEPS: tuple[Step, ...] = (
     first_steps.leave_process,
     first_steps.destroy,
     first_steps.refuse,
+    agent_step.work,
     hard_steps.cut,
     hard_steps.stop_and_start,
     hard_steps.kill,
@@ -65,6 +66,7 @@ async def run_demo(*, keep: bool, quiet: bool) -> DemoReport:
 async def _run_steps(place: Path, report: DemoReport, *, quiet: bool) -> None:
     if not quiet:
         say(f"bbhost demo: real processes, in {clean(place)}")
+    (place / "config.toml").write_text(agent_step.CONFIG, encoding="utf-8")
     async with open_world(place, report, quiet=quiet) as world:
         for step in STEPS:
             name = step.__name__.replace("_", " ")

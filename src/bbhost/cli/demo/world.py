@@ -26,6 +26,8 @@ from bbhost.hub.api.environments import CreateEnvironment, Environment, Requeste
 from bbhost.hub.api.hosts import JoinRequest, JoinResponse
 from bbhost.toolkit.running import running
 
+LEFT_SECONDS = 5.0
+"""For the watch of thread storage to end after the last thread."""
 LOOK_SECONDS = 0.03
 """Between looks at something that tells nobody when it changes."""
 
@@ -47,6 +49,8 @@ class World:
     environments: dict[str, Environment] = field(factory=dict)
     """By the names the steps give them."""
     daemon: Running | None = None
+    thread_id: str = ""
+    """Of the agent."""
     left_process: int = 0
     """A process that a terminal left behind."""
     watches_after_destroy: int = 0
@@ -115,6 +119,15 @@ class World:
         held = inotify_watches(self.daemon.pid)
         return int(status["watch"]["kernelWatches"]) if held is None else held
 
+    async def watches_left(self) -> int:
+        """Return how many watches are left once all should have gone, or are given up on."""
+        with trio.move_on_after(LEFT_SECONDS):
+            while True:
+                if not await self.watches():
+                    return 0
+                await trio.sleep(LOOK_SECONDS)
+        return await self.watches()
+
     # --- environments -----------------------------------------------------------------------
 
     async def create(self, name: str) -> None:
@@ -141,8 +154,11 @@ class World:
 
 @asynccontextmanager
 async def open_world(place: Path, report: DemoReport, *, quiet: bool) -> AsyncIterator[World]:
-    """Start the hub and the line to it. The daemon is started by a step."""
-    (place / "config.toml").write_text("")
+    """Start the hub and the line to it. The daemon is started by a step.
+
+    Args:
+        place: an empty directory but for ``config.toml``, the settings of both.
+    """
     async with AsyncExitStack() as stack:
         wire = await open_wire()
         await stack.enter_async_context(running(wire.run))
