@@ -93,7 +93,8 @@ class ServerSocket:
                         return bytes(data)
                     case Ping():
                         self.pings += 1
-                        await self._send(event.response())
+                        with suppress(LocalProtocolError):  # once closing, nothing more is said
+                            await self._send(event.response())
                     case CloseConnection():
                         with suppress(LocalProtocolError):
                             await self._send(event.response())

@@ -100,13 +100,16 @@ async def run_daemon_process(
     *flags: str,
     environ: dict[str, str] | None = None,
     connected: bool = True,
+    enrolled: bool = True,
 ) -> AsyncIterator[DaemonProcess]:
     """Run the daemon against ``server``; it is killed when the block is left and it still runs.
 
     Args:
         connected: wait until its socket is open.
+        enrolled: give it an identity that the server knows.
     """
-    identify(server, data_dir)
+    if enrolled:
+        identify(server, data_dir)
     log = data_dir.parent / f"daemon-{len(list(data_dir.parent.glob('daemon-*.log')))}.log"
     before = server.session
     with log.open("wb") as sink:
