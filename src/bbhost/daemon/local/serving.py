@@ -24,7 +24,7 @@ class LocalPortError(BbhostError):
     code = "local_port"
 
 
-async def serve_locally(
+async def serve_locally(  # noqa: ASYNC128
     parts: Parts,
     session: Session,
     stop: StopRequest,
@@ -76,7 +76,7 @@ def port_of(listener: trio.SocketListener) -> int:
     return port
 
 
-async def serve_local_port(
+async def serve_local_port(  # noqa: ASYNC128
     listener: trio.SocketListener,
     api: LocalApi,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
