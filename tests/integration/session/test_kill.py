@@ -60,3 +60,23 @@ async def test_killed_at_a_step(server: StockServer, journal_path: Path, step: s
         await second.wait()
     if step not in ONLY_THE_SERVER_KNOWS:
         assert all(row.deliveries == 1 for row in rows)
+
+
+@pytest.mark.slow
+async def test_a_daemon_that_was_suspended_comes_back(
+    server: StockServer, journal_path: Path
+) -> None:
+    """Its lease runs out meanwhile; awake again it opens a session and runs what has piled up."""
+    server.heartbeat_interval_ms, server.lease_timeout_ms = 100, 1500
+    child = await start_child(server, server.host_key(HOST), journal_path, "")
+    try:
+        first = await server.wait_connected()
+        child.send_signal(signal.SIGSTOP)
+        await server.wait(lambda: first.status == "expired")
+        row = await server.queue(rename_command("thr_1"))
+        child.send_signal(signal.SIGCONT)
+        await server.wait_connected(other_than=first)
+        assert (await server.wait_result(row))["ok"]
+    finally:
+        child.kill()
+        await child.wait()
