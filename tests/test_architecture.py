@@ -39,7 +39,7 @@ ONLY_IN = {
     "cattrs": {"contract/codec.py", "journal/records.py"},
     "statemachine": {"lifecycle/"},
     "trio_websocket": {"session/link.py", "cli/"},
-    "httpx": {"session/client.py", "cli/"},
+    "httpx": {"cli/"},
     "watchfiles": {"watch/"},
     "inotify_simple": {"watch/"},
     "starlette": {"hub/"},

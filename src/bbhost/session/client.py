@@ -1,4 +1,4 @@
-"""Requests to the server, one method each. The only use of httpx.
+"""Requests to the server, one method each.
 
 Every failure is one of three errors that say whether trying again may help; nothing else escapes.
 Answers are read within a bound and a deadline. Trying again is the business of the callers.
@@ -7,10 +7,9 @@ Answers are read within a bound and a deadline. Trying again is the business of 
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from logging import WARNING, getLogger
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
-import httpx
 import trio
 from attrs import frozen
 
@@ -37,6 +36,7 @@ from bbhost.contract.session import (
 from bbhost.domain.ids import SessionId, ThreadId
 from bbhost.errors import BbhostError, WireError
 from bbhost.session.errors import ServerAnswerError, ServerRefusedError, ServerUnreachableError
+from bbhost.session.http_client import HttpAnswer, HttpClient, HttpError, open_http_client
 from bbhost.session.server_url import ServerUrl
 
 T = TypeVar("T")
@@ -57,12 +57,6 @@ ERROR_LIMIT = 64 * 1024
 """Bytes read of an error."""
 SHOWN_CHARACTERS = 200
 """Of an error body that is not of the contract, for people."""
-CONNECTIONS_LIMIT = 16
-"""Connections to the server at a time; further requests wait within their deadline."""
-KEEP_ALIVE_SECONDS = 4.0
-"""Idle connections are closed after this; servers commonly close theirs after 5 s, and a request
-that meets a closing connection fails."""
-
 _INTERACTIVE_RESPONSE: Any = InteractiveResponse
 _OK, _CREATED, _NO_CONTENT = 200, 201, 204
 
@@ -75,13 +69,6 @@ class Attachment:
     content_type: str
 
 
-@frozen
-class _Answer:
-    status: int
-    content: bytes
-    content_type: str
-
-
 @asynccontextmanager
 async def open_client(
     url: ServerUrl, tls: ssl.SSLContext | None, host_key: str | None
@@ -90,18 +77,8 @@ async def open_client(
 
     Proxy settings of the environment are not used: the socket could not use them either.
     """
-    # It logs every request; what matters is logged where the answer is dealt with.
-    getLogger("httpx").setLevel(WARNING)
-    async with httpx.AsyncClient(
-        # An empty context where there is no TLS: loading a trust store takes megabytes.
-        verify=tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        trust_env=False,
-        timeout=None,  # noqa: S113 - every request has a deadline of its own below
-        headers={} if host_key is None else {"Authorization": f"Bearer {host_key}"},
-        limits=httpx.Limits(
-            max_connections=CONNECTIONS_LIMIT, keepalive_expiry=KEEP_ALIVE_SECONDS
-        ),
-    ) as http:
+    headers = {} if host_key is None else {"Authorization": f"Bearer {host_key}"}
+    async with open_http_client(url, tls, headers) as http:
         yield ServerClient(url, http)
 
 
@@ -112,7 +89,7 @@ class ServerClient:
     Cancellation: the connection is closed; the server may have acted upon the request.
     """
 
-    def __init__(self, url: ServerUrl, http: httpx.AsyncClient) -> None:
+    def __init__(self, url: ServerUrl, http: HttpClient) -> None:
         self.url = url
         self._http = http
 
@@ -223,71 +200,27 @@ class ServerClient:
         headers: dict[str, str] | None = None,
         limit: int = ANSWER_LIMIT,
         seconds: float = REQUEST_SECONDS,
-    ) -> _Answer:
+    ) -> HttpAnswer:
         where = f"{method} {path}"
-        data = b"" if body is None else body.encode()
-        address = httpx.URL(f"{self.url.internal}/{path}", params=query)
-        request = httpx.Request(
-            method,
-            address,
-            # With a stream of ours, the library adds no headers of its own.
-            headers={
-                **self._http.headers,
-                "host": address.netloc.decode("ascii"),
-                "content-type": "application/json",
-                "content-length": str(len(data)),
-                **(headers or {}),
-            },
-            stream=_Body(data),
-        )
+        target = f"/internal/{path}" if query is None else f"/internal/{path}?{urlencode(query)}"
         try:
             with trio.fail_after(seconds):
-                response = await self._http.send(request, stream=True)
-                try:
-                    success = response.status_code in {_OK, _CREATED, _NO_CONTENT}
-                    content = await _read(response, limit if success else ERROR_LIMIT)
-                finally:
-                    await response.aclose()
+                answer = await self._http.request(
+                    method,
+                    target,
+                    b"" if body is None else body.encode(),
+                    limits=(limit, ERROR_LIMIT),
+                    headers=headers,
+                )
         except trio.TooSlowError as error:
             raise ServerUnreachableError(f"{where}: no answer within {seconds:.0f} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            message = str(error) or type(error).__name__
-            raise ServerUnreachableError(f"{where}: {message}") from error
-        if not success:
-            raise _refusal(response.status_code, content)
-        if len(content) > limit:
+        except HttpError as error:
+            raise ServerUnreachableError(f"{where}: {error}") from error
+        if answer.status not in {_OK, _CREATED, _NO_CONTENT}:
+            raise _refusal(answer.status, answer.content)
+        if len(answer.content) > limit:
             raise ServerAnswerError(f"{where}: the answer is larger than {limit} bytes")
-        return _Answer(response.status_code, content, response.headers.get("content-type", ""))
-
-
-class _Body(httpx.AsyncByteStream):
-    """A request body. httpx's own is an async generator that a cancelled request leaves behind."""
-
-    def __init__(self, data: bytes) -> None:
-        self._chunks = [data] if data else []
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._chunks:
-            raise StopAsyncIteration
-        return self._chunks.pop()
-
-
-async def _read(response: httpx.Response, limit: int) -> bytes:
-    """The body; of one that is longer than ``limit`` bytes, so much of it and a little more.
-
-    The rest is read and thrown away, within the deadline of the request, because the library's
-    iterators cannot be left in the middle.
-    """
-    if int(response.headers.get("content-length", 0)) > limit:
-        return b" " * (limit + 1)
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        if len(content) <= limit:
-            content += chunk
-    return bytes(content)
+        return answer
 
 
 def _refusal(status: int, content: bytes) -> ServerRefusedError:
@@ -298,7 +231,7 @@ def _refusal(status: int, content: bytes) -> ServerRefusedError:
     return ServerRefusedError(status, "", shown, retryable=None)
 
 
-def _decode(cls: type[T], answer: _Answer) -> T:
+def _decode(cls: type[T], answer: HttpAnswer) -> T:
     try:
         return decode_json(cls, answer.content)
     except WireError as error:
