@@ -1,0 +1,117 @@
+"""The command line with real processes: outcomes, exit codes, and what stays behind."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from bbhost.daemon.lock import lock_owner
+from tests.system.cli.conftest import CommandLine, end
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_environment_from_its_making_to_its_end(up: CommandLine) -> None:
+    """Made, edited, asked, destroyed, refused: each with the outcome that scripts see."""
+    made = up.json("env", "create", str(up.repository), "--name", "life")["environment"]
+    assert made["state"] == "ready"
+    workspace = Path(made["workspacePath"])
+    (workspace / "file.txt").write_text("two\n")
+    status = up.json("env", "status", "life")["workspaceStatus"]
+    assert [file["path"] for file in status["workingTree"]["files"]] == ["file.txt"]
+    assert "+two" in up.run("env", "diff", "life").stdout
+    assert up.json("files", "ls", "life")["files"][0]["path"] == "file.txt"
+    assert up.run("files", "cat", "life", "file.txt").stdout == "two\n"
+    assert up.json("env", "ls")["environments"][0]["name"] == "life"
+    assert up.json("status")["health"] == "healthy"
+    gone = up.json("env", "destroy", "life")
+    assert gone["environment"]["state"] == "destroyed"
+    assert not workspace.exists()
+    refused = up.json("env", "status", made["id"], code=4)
+    assert refused["outcome"] == "refused"
+    assert refused["error"]["code"] == "environment_destroyed"
+    assert not workspace.exists()
+
+
+def test_an_agent_has_a_turn(up: CommandLine) -> None:
+    """``run`` makes a worktree, follows the turn, and ends with its outcome."""
+    done = up.run("run", "--repo", str(up.repository), "--provider", "echo", "--destroy", "hello")
+    assert done.returncode == 0, done.stderr
+    assert "asked: hello" in done.stdout
+    assert up.json("providers", "ls")["providers"][-1]["id"] == "echo"
+
+
+def test_an_agent_that_is_not_known_is_said(up: CommandLine) -> None:
+    """A thread that breaks ends the following of it."""
+    done = up.json("run", "--repo", str(up.repository), "--provider", "none", "x", code=1)
+    assert done["outcome"] == "failed"
+
+
+def test_a_failed_provisioning_is_said(up: CommandLine, tmp_path: Path) -> None:
+    """The environment that could not be made is shown with its error."""
+    done = up.json("env", "create", str(tmp_path), code=1)
+    assert done["outcome"] == "failed"
+    assert done["environment"]["error"]["code"]
+
+
+def test_exit_codes(cli: CommandLine) -> None:
+    """Usage 2, nobody there 3, wrong configuration 78; and the words of them."""
+    assert cli.run("env", "create", "--unknown").returncode == 2
+    assert cli.json("env", "ls", code=3)["outcome"] == "unreachable"
+    assert cli.json("status", code=3)["health"] == "dead"
+    assert cli.json("stop", code=4)["outcome"] == "not_found"
+    (cli.place / "config.toml").write_text("nonsense = 1\n")
+    assert cli.json("config", "show", code=78)["outcome"] == "configuration"
+
+
+def test_help_changes_nothing(cli: CommandLine) -> None:
+    """Neither --help nor config show makes a file."""
+    before = sorted(cli.place.rglob("*"))
+    for arguments in (("--help",), ("up", "--help"), ("daemon", "--help"), ("config", "show")):
+        assert cli.run(*arguments).returncode == 0
+    assert sorted(cli.place.rglob("*")) == before
+
+
+def test_settings_tell_where_they_come_from(cli: CommandLine) -> None:
+    """Value and source of each; secrets hidden."""
+    done = cli.json("config", "show")
+    settings = {one["name"]: one for one in done["settings"]}
+    assert settings["data_dir"]["source"] == "BBHOST_DATA_DIR"
+    assert settings["log_level"] == {
+        **settings["log_level"],
+        "value": "info",
+        "source": "default",
+    }
+    assert done["providers"] == {"echo": ["argv", "kind"]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_restarts_a_daemon_and_ends_cleanly(cli: CommandLine, number: int) -> None:
+    """A killed daemon is started again and that is said; a signal ends both, in good order."""
+    process = cli.start("up", "--port", "0", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    told = json.loads(process.stdout.readline())
+    os.kill(told["daemonPid"], signal.SIGKILL)
+    assert "was killed by SIGKILL" in process.stderr.readline()
+    code, _, _ = end(process, number)
+    assert code == 0
+    assert lock_owner(cli.data_dir) is None
+    assert not (cli.data_dir / "run" / "hub.json").exists()
+    assert (cli.data_dir / "hub" / "hub-token").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_up_is_refused(up: CommandLine) -> None:
+    """It says who owns the data directory and what to do."""
+    done = up.run("up", "--port", "0")
+    assert done.returncode == 1
+    assert "bbhost stop" in done.stderr
+
+
+@pytest.mark.long
+def test_the_demonstration_passes(cli: CommandLine) -> None:
+    """Every check of it."""
+    done = cli.json("demo")
+    assert [check["name"] for check in done["checks"] if not check["passed"]] == []
