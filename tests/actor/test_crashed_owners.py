@@ -151,3 +151,17 @@ async def test_a_status_that_can_be_computed_again_is_told(
     watch.poke(FakeBatch())
     await wait_all_tasks_blocked()
     assert len(world.posts) == 2
+
+
+async def test_provision_waits_for_an_attach(world: FakeWorld, supervisor: Supervisor) -> None:
+    """Somebody takes over what is there at the same moment: that is no other specification."""
+    world.disk[SPEC.target_path] = "whole"
+    world.pauses["discover"] = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.enter, ONE, CONTEXT)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(supervisor.provision, ONE, SPEC)
+        await wait_all_tasks_blocked()
+        world.pauses.pop("discover").set()
+    assert world.journal[ONE].state is S.READY
+    assert world.journal[ONE].incarnation == 1

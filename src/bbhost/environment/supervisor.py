@@ -247,8 +247,9 @@ class Supervisor:
                         )
                 case EnvironmentState.PROVISIONING if (
                     actor.durable.state is EnvironmentState.READY
+                    or (isinstance(record.spec, AttachSpec) and record.spec != spec)
                 ):
-                    # Restored or just made: it is on its way into ready, and nothing is made any more.
+                    # Restored, made or taken over: nothing is being made that could contradict.
                     await actor.view.wait_value(
                         lambda view: view.state is not EnvironmentState.PROVISIONING
                     )
