@@ -136,6 +136,11 @@ class Config:
         """Value of a setting."""
         return self.values[name].value
 
+    @staticmethod
+    def is_secret(name: str) -> bool:
+        """Whether the value of a setting must not be shown or written down."""
+        return _BY_NAME[name].secret
+
     @property
     def data_dir(self) -> Path:
         """Absolute path of the data directory."""

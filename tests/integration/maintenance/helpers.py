@@ -51,7 +51,7 @@ async def retire(parts: Parts, name: str) -> None:
 
 async def settled(parts: Parts) -> None:
     """Wait until nothing is being scanned, so that every watch is in its place."""
-    while parts.watches.statistics().running_tasks:
+    while parts.watches.statistics().running_tasks:  # noqa: ASYNC110 - it tells nobody
         await trio.sleep(0.01)
 
 
