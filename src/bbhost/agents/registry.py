@@ -10,11 +10,6 @@ from typing import Any
 
 from attrs import evolve
 
-from bbhost.agents.acp.agent import AcpDeadlines
-from bbhost.agents.acp.provider import AcpProvider
-from bbhost.agents.codex.agent import CodexDeadlines
-from bbhost.agents.codex.provider import CodexProvider
-from bbhost.agents.command import CommandProvider
 from bbhost.agents.definitions import BUILT_IN, ProviderDefinition, ProviderKind
 from bbhost.agents.provider import Provider
 from bbhost.contract.execution import ProviderCapabilities, ProviderInfo
@@ -86,24 +81,11 @@ class ProviderRegistry:
         """What starts agents of this definition."""
         match definition.kind:
             case ProviderKind.CODEX:
-                return CodexProvider(definition.id, definition.argv, _codex_deadlines(definition))
+                return _codex_provider(definition)
             case ProviderKind.ACP:
-                return AcpProvider(
-                    definition.id,
-                    definition.argv,
-                    definition.model_argv,
-                    definition.models,
-                    _acp_deadlines(definition),
-                )
+                return _acp_provider(definition)
             case ProviderKind.COMMAND:
-                return CommandProvider(
-                    definition.id,
-                    definition.argv,
-                    definition.resume_argv,
-                    definition.model_argv,
-                    definition.prompt_on_stdin,
-                    definition.models,
-                )
+                return _command_provider(definition)
 
 
 def make_registry(tables: Mapping[str, Mapping[str, Any]]) -> ProviderRegistry:
@@ -189,17 +171,44 @@ def _capabilities(definition: ProviderDefinition) -> ProviderCapabilities:
     )
 
 
-def _acp_deadlines(definition: ProviderDefinition) -> AcpDeadlines:
+# What speaks with an agent is loaded with the first agent of its kind: many daemons run none, or
+# those of one kind, and all of it is megabytes.
+
+
+def _codex_provider(definition: ProviderDefinition) -> Provider:
+    from bbhost.agents.codex.agent import CodexDeadlines
+    from bbhost.agents.codex.provider import CodexProvider
+
+    standard = CodexDeadlines()
+    deadlines = CodexDeadlines(
+        definition.initialize_seconds or standard.initialize_seconds,
+        definition.identity_seconds or standard.identity_seconds,
+    )
+    return CodexProvider(definition.id, definition.argv, deadlines)
+
+
+def _acp_provider(definition: ProviderDefinition) -> Provider:
+    from bbhost.agents.acp.agent import AcpDeadlines
+    from bbhost.agents.acp.provider import AcpProvider
+
     standard = AcpDeadlines()
-    return AcpDeadlines(
+    deadlines = AcpDeadlines(
         definition.initialize_seconds or standard.initialize_seconds,
         definition.identity_seconds or standard.session_seconds,
     )
+    return AcpProvider(
+        definition.id, definition.argv, definition.model_argv, definition.models, deadlines
+    )
 
 
-def _codex_deadlines(definition: ProviderDefinition) -> CodexDeadlines:
-    standard = CodexDeadlines()
-    return CodexDeadlines(
-        definition.initialize_seconds or standard.initialize_seconds,
-        definition.identity_seconds or standard.identity_seconds,
+def _command_provider(definition: ProviderDefinition) -> Provider:
+    from bbhost.agents.command import CommandProvider
+
+    return CommandProvider(
+        definition.id,
+        definition.argv,
+        definition.resume_argv,
+        definition.model_argv,
+        definition.prompt_on_stdin,
+        definition.models,
     )
