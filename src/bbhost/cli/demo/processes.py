@@ -63,8 +63,6 @@ async def run_program(
     try:
         yield Running(process, log)
     finally:
-        if process.stdout is not None:
-            await process.stdout.aclose()
         with trio.move_on_after(END_SECONDS, shield=True):
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
@@ -73,6 +71,8 @@ async def run_program(
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+            if process.stdout is not None:
+                await process.stdout.aclose()
 
 
 @asynccontextmanager

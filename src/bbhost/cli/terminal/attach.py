@@ -106,11 +106,12 @@ class Attachment:
 async def attach(server: Server, terminal_id: str) -> Attachment:
     """Use a terminal until it ends or the user leaves it; SIGTERM and SIGHUP leave it, too."""
     async with open_socket(server, f"/terminals/{segment(terminal_id)}/attach") as socket:
-        with trio.CancelScope() as scope:
-            attachment = Attachment(socket, scope)
+        scope = trio.CancelScope()
+        attachment = Attachment(socket, scope)
+        with scope:
             async with running(_leave_on_signal, attachment):
                 await attachment.run()
-        return attachment
+    return attachment
 
 
 async def _leave_on_signal(attachment: Attachment, task_status: trio.TaskStatus[None]) -> None:
