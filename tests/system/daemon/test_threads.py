@@ -9,7 +9,6 @@ import trio
 
 from tests.fakes.stock_server import StockServer
 from tests.system.daemon.harness import (
-    DaemonProcess,
     refuse,
     run_daemon_process,
     running_commands,
@@ -43,12 +42,6 @@ def agents() -> set[bytes]:
 async def provision(server: StockServer, thread: Thread) -> None:
     """Make the environment of a thread known."""
     await succeed(server, unmanaged_spec(thread.environment_id, thread.path))
-
-
-async def activities(daemon: DaemonProcess) -> list[str]:
-    """What keeps the environment busy, as the daemon's own status tells it."""
-    (only,) = (await daemon.control("GET", "/status"))["environmentList"]
-    return list(only.get("activities", []))
 
 
 async def test_a_conversation_with_codex(
@@ -367,14 +360,9 @@ async def test_destroy_in_the_middle_of_a_turn(
             assert results[1]["ok"], results
             assert agents() == set()
             assert again.events("turn/started") == [] or await again.wait_completed()
-            assert [one["state"] for one in (await listed(daemon))] == ["tombstoned"] * 2
+            assert (await daemon.control("GET", "/status"))["environmentList"] == []
             again.check_events()
             thread.check_events()
-
-
-async def listed(daemon: DaemonProcess) -> list[dict[str, Any]]:
-    """The environments of the daemon, by its own account."""
-    return list((await daemon.control("GET", "/status"))["environmentList"])
 
 
 async def test_what_the_shells_of_agents_are_told(

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, field
 
 from bbhost.contract.ids import new_client_request_id
-from tests.fakes.stock_server import StockCommand, StockServer
+from tests.fakes.stock_server import StockServer
 from tests.system.daemon.harness import succeed, unmanaged_context
 
 FAKES = Path(__file__).parents[2] / "fakes"
@@ -206,11 +206,6 @@ class Thread:
 def accepted_requests(thread: Thread) -> list[str]:
     """The requests that became part of a turn."""
     return [one["clientRequestId"] for one in thread.events("turn/input/accepted")]
-
-
-def settled(row: StockCommand) -> bool:
-    """Whether a command has its result."""
-    return row.state == "settled"
 
 
 def _inputs(prompt: tuple[str | dict[str, Any], ...]) -> list[dict[str, Any]]:
