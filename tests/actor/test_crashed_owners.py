@@ -8,7 +8,7 @@ from bbhost.domain.environment import EnvironmentState as S
 from bbhost.domain.ids import EnvironmentId
 from bbhost.domain.workspace import ManagedWorktreeSpec, WorkspaceContext, WorkspaceKind
 from bbhost.environment.supervisor import Supervisor
-from bbhost.errors import EnvironmentBusyError, GitTimeoutError
+from bbhost.errors import BbhostError, EnvironmentBusyError, GitTimeoutError
 from bbhost.reconciler.diff import ServerLists
 from bbhost.reconciler.reconciler import Reconciler
 from tests.fakes.world import FakeBatch, FakeWorld, git_failed
@@ -163,5 +163,42 @@ async def test_provision_waits_for_an_attach(world: FakeWorld, supervisor: Super
         nursery.start_soon(supervisor.provision, ONE, SPEC)
         await wait_all_tasks_blocked()
         world.pauses.pop("discover").set()
+    assert world.journal[ONE].state is S.READY
+    assert world.journal[ONE].incarnation == 1
+
+
+async def test_a_retire_that_fails_does_not_stop_the_reconciler(
+    world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The environment is ready again; it is tried again, and others are not kept waiting."""
+    await supervisor.provision(ONE, SPEC)
+    world.fail["boundary.end"] = [git_failed() for _ in range(3)]
+    reconciler = Reconciler(supervisor)
+    reconciler.take_lists(ServerLists(live=frozenset()))
+    (outcome,) = await reconciler.reconcile()
+    assert not outcome.done
+    assert outcome.failed
+    assert world.journal[ONE].state is S.READY
+    (outcome,) = await reconciler.reconcile()
+    assert outcome.done
+    assert world.journal[ONE].state is S.TOMBSTONED
+
+
+async def test_provision_during_a_teardown_that_fails_is_answered(
+    world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It finds the environment ready again; it does not wait for a tombstone that never comes."""
+    await supervisor.provision(ONE, SPEC)
+    world.fail["rescue"] = [git_failed() for _ in range(3)]
+    async with trio.open_nursery() as nursery:
+
+        async def destroy() -> None:
+            with pytest.raises(BbhostError):
+                await supervisor.destroy(ONE, CONTEXT)
+
+        nursery.start_soon(destroy)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(600):
+            await supervisor.provision(ONE, SPEC)
     assert world.journal[ONE].state is S.READY
     assert world.journal[ONE].incarnation == 1

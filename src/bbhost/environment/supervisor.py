@@ -230,8 +230,7 @@ class Supervisor:
             record = actor.record
             match record.state:
                 case EnvironmentState.DESTROYING | EnvironmentState.TOMBSTONED if not fresh:
-                    await self._wait_tombstone(actor)
-                    await trio.lowlevel.checkpoint()
+                    await self._wait_left(actor)
                     continue
                 case EnvironmentState.READY if not fresh:
                     try:
@@ -343,17 +342,7 @@ class Supervisor:
                     return
         # Refused means: it is being torn down already, or has just ended. Both are joined below.
         await actor.ask(EnvironmentEvent.DESTROY)
-        view = await actor.view.wait_value(
-            lambda view: (
-                view.state in {EnvironmentState.TOMBSTONED, EnvironmentState.READY}
-                or view.teardown_trouble is not None
-            )
-        )
-        if view.state is EnvironmentState.TOMBSTONED:
-            return
-        raise view.teardown_trouble or BbhostError(
-            f"Environment {environment_id} could not be destroyed"
-        )
+        await self._wait_torn_down(actor)
 
     async def _note_destroyed(self, record: EnvironmentRecord, context: WorkspaceContext) -> None:
         """Nothing is touched, but a retired environment's files need not stay any longer.
@@ -483,11 +472,14 @@ class Supervisor:
 
         Returns:
             False when it is busy, not ready, or has no owner.
+
+        Raises:
+            BbhostError: it was accepted and could not be done; it is ready again, or goes on trying.
         """
         actor = self.actor(environment_id)
         if actor is None or not await actor.ask(EnvironmentEvent.RETIRE):
             return False
-        await self._wait_tombstone(actor)
+        await self._wait_torn_down(actor)
         return True
 
     async def lift(
@@ -522,5 +514,30 @@ class Supervisor:
         )
         return view.record
 
-    async def _wait_tombstone(self, actor: EnvironmentActor) -> None:
-        await actor.view.wait_value(lambda view: view.state is EnvironmentState.TOMBSTONED)
+    async def _wait_left(self, actor: EnvironmentActor) -> None:
+        """Wait until a teardown has ended, either way; raise what keeps it from ending."""
+        view = await actor.view.wait_value(
+            lambda view: (
+                view.state is not EnvironmentState.DESTROYING or view.teardown_trouble is not None
+            )
+        )
+        await trio.lowlevel.checkpoint()
+        if view.state is EnvironmentState.DESTROYING and view.teardown_trouble is not None:
+            raise view.teardown_trouble
+
+    async def _wait_torn_down(self, actor: EnvironmentActor) -> None:
+        """Wait for the tombstone, but not for ever: a teardown may fail, or go on failing.
+
+        Raises:
+            BbhostError: why it failed.
+        """
+        view = await actor.view.wait_value(
+            lambda view: (
+                view.state in {EnvironmentState.TOMBSTONED, EnvironmentState.READY}
+                or view.teardown_trouble is not None
+            )
+        )
+        if view.state is not EnvironmentState.TOMBSTONED:
+            raise view.teardown_trouble or BbhostError(
+                f"Environment {view.record.environment_id} could not be destroyed"
+            )

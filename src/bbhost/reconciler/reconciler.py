@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MAX_REPORTED = 1_000
 """Outcomes kept for ``bbhost status``; the oldest is dropped."""
+FAILED_PAUSE_SECONDS = 5.0
+"""After an action failed: an environment that becomes ready again is looked at again at once."""
 
 
 @frozen
@@ -32,6 +34,8 @@ class Outcome:
     action: Action
     done: bool
     detail: str
+    failed: bool = False
+    """It was begun and went wrong; not merely put off."""
 
 
 class Reconciler:
@@ -95,7 +99,9 @@ class Reconciler:
         task_status.started()
         while True:
             await self._tick.wait()
-            await self.reconcile()
+            outcomes = await self.reconcile()
+            if any(outcome.failed for outcome in outcomes):
+                await trio.sleep(FAILED_PAUSE_SECONDS)
 
     async def reconcile(self) -> list[Outcome]:
         """Compare and apply once."""
@@ -152,4 +158,4 @@ class Reconciler:
                     detail = "lifted" if lifted else f"still tombstoned: {record.detail}"
                     return Outcome(action, lifted, detail)
         except BbhostError as error:
-            return Outcome(action, False, f"failed: {error.message}")
+            return Outcome(action, False, f"failed: {error.message}", failed=True)
