@@ -10,10 +10,14 @@ from bbhost.cli.commands import (
     daemon,
     demo,
     diagrams,
+    doctor,
     environments,
     files,
+    gc,
     providers,
+    rescue,
     run,
+    service,
     status,
     terminals,
     threads,
@@ -62,6 +66,10 @@ app.add_typer(threads.app)
 run.register(app)
 app.add_typer(providers.app)
 status.register(app)
+doctor.register(app)
+gc.register(app)
+app.add_typer(rescue.app)
+app.add_typer(service.app)
 app.add_typer(configuration.app)
 app.add_typer(diagrams.app)
 demo.register(app)

@@ -1,5 +1,6 @@
 """Asking the daemon of a data directory over its control socket."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -14,7 +15,12 @@ ANSWER_SECONDS = 5.0
 
 
 async def ask_daemon(
-    config: Config, method: str, path: str, *, seconds: float = ANSWER_SECONDS
+    config: Config,
+    method: str,
+    path: str,
+    *,
+    seconds: float = ANSWER_SECONDS,
+    body: Mapping[str, Any] | None = None,
 ) -> Any:  # noqa: ANN401 - the answer's JSON
     """Ask one thing.
 
@@ -28,7 +34,7 @@ async def ask_daemon(
             async with httpx.AsyncClient(
                 transport=transport, base_url="http://bbhost", timeout=seconds
             ) as client:
-                response = await client.request(method, path)
+                response = await client.request(method, path, json=body)
     except (trio.TooSlowError, httpx.TimeoutException) as error:
         raise CommandError(
             Outcome.TIMEOUT,
@@ -40,5 +46,6 @@ async def ask_daemon(
             Outcome.UNREACHABLE, f"No daemon runs on {config.data_dir} ({socket} does not answer)"
         ) from error
     if not response.is_success:
-        raise CommandError(Outcome.REFUSED, str(response.json().get("message", "refused")))
+        outcome = Outcome.NOT_FOUND if response.status_code == 404 else Outcome.REFUSED
+        raise CommandError(outcome, str(response.json().get("message", "refused")))
     return response.json()
