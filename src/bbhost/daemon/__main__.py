@@ -12,6 +12,7 @@ import trio
 from bbhost import __version__
 from bbhost.daemon.config import SETTINGS, Config, load_config
 from bbhost.daemon.logs import set_up_logs
+from bbhost.daemon.memory import settle_memory, share_one_heap
 from bbhost.daemon.notify import Notifier, take_notifier
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
@@ -56,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     file = config.get("log_file")
     set_up_logs(config.get("log_level"), config.get("log_format"), Path(file) if file else None)
     os.umask(0o077)
+    share_one_heap()
+    settle_memory()
     return exit_code_for(trio.run(_run, config, take_notifier()))
 
 
