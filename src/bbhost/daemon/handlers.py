@@ -31,11 +31,21 @@ def make_handlers(
         )
 
     async def delete_thread(command: c.ThreadDeleted) -> EmptyResult:
-        result = await parts.threads.handle_deleted(command)
-        # What is gone is not watched: the last thread takes the watch of all storage with it.
+        # What goes is not reported file by file, and what is gone is not watched: the last thread
+        # takes the watch of all storage with it.
         parts.storage_watch.untrack(command.thread_id)
-        return result
+        return await parts.threads.handle_deleted(command)
 
+    def tracking(run: Handler) -> Handler:
+        async def run_and_track(command: c.ThreadStart | c.TurnSubmit) -> object:
+            result = await run(command)
+            # Not before: a refused command makes nothing and has nothing watched.
+            parts.storage_watch.track(command.thread_id, command.environment_id)
+            return result
+
+        return run_and_track
+
+    threads = parts.threads.handlers()
     return {
         c.EnvironmentProvision.TYPE: environments.provision,
         c.EnvironmentDestroy.TYPE: environments.destroy,
@@ -59,6 +69,8 @@ def make_handlers(
         c.ReplayCaptureGet.TYPE: other_commands.get_capture,
         c.ReplayCaptureDelete.TYPE: other_commands.delete_capture,
         c.ReplayRun.TYPE: other_commands.run_capture,
-        **parts.threads.handlers(),
+        **threads,
+        c.ThreadStart.TYPE: tracking(threads[c.ThreadStart.TYPE]),
+        c.TurnSubmit.TYPE: tracking(threads[c.TurnSubmit.TYPE]),
         c.ThreadDeleted.TYPE: delete_thread,
     }

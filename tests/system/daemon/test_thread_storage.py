@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.fakes.stock_server import StockServer
-from tests.system.daemon.harness import run_daemon_process
+from tests.system.daemon.harness import refuse, run_daemon_process, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -164,3 +164,31 @@ async def test_the_storage_directory_is_made_when_a_thread_is_tracked(
                 (storage.root / THREAD / "x").write_text("x" * number)
                 with trio.move_on_after(1):
                     await server.wait(storage.storage_changes)
+
+
+async def test_a_deleted_thread_stays_deleted(server: StockServer, data_dir: Path) -> None:
+    """Its storage goes with everything in it, is no longer watched, and no late write brings it back."""
+    storage = Storage(server, data_dir)
+    await storage.write("one.json", b"1")
+    write = {
+        "type": "host.write_file_relative",
+        "rootPath": str(storage.data),
+        "path": "late.json",
+        "dotfiles": "deny",
+        "content": "1",
+        "contentEncoding": "utf8",
+    }
+    deleted = {"type": "thread.deleted", "environmentId": ENV, "threadId": THREAD}
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir) as daemon:
+            await server.wait(lambda: storage.resyncs() == ["board"])
+            await succeed(server, write)
+            await storage.until(path="late.json", value=1)
+            assert await succeed(server, deleted) == {}
+            assert not (storage.root / THREAD).exists()
+            await daemon.poll(lambda: daemon.inotify_watches() == 0)
+            assert "deleted" in await refuse(server, write, "ENOENT")
+            assert not (storage.root / THREAD).exists()
+            assert await succeed(server, deleted) == {}
+            await refuse(server, {**deleted, "threadId": "../x"}, "invalid_path")
+            assert [one for one in storage.values() if one[2]] == []
