@@ -7,6 +7,7 @@ Nothing outside this module moves an environment.
 """
 
 import logging
+from functools import partial
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -14,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from bbhost.domain.environment import EnvironmentRecord, EnvironmentState
 from bbhost.domain.workspace import DiscoveredWorkspace, TranscriptEntry
 from bbhost.environment.destroying import TeardownContext, TeardownProgress, tear_down
-from bbhost.environment.ports import EnvironmentServices
+from bbhost.environment.ports import EnvironmentServices, OwnedBoundary
 from bbhost.environment.provisioning import ProvisionProgress, provision
 from bbhost.environment.ready import ReadyWork
 from bbhost.environment.status_cache import StatusCacheStatistics
@@ -24,6 +25,7 @@ from bbhost.lifecycle.base import IllegalEventError
 from bbhost.lifecycle.environment import Decision, EnvironmentCore, EnvironmentEvent
 from bbhost.toolkit.backoff import backoff_delays
 from bbhost.toolkit.faults import fault_point
+from bbhost.toolkit.groups import split_cancelled
 from bbhost.toolkit.value import AsyncValue
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ class EnvironmentView:
     provision_error: BbhostError | None = None
     provisioned: Provisioned | None = None
     teardown_trouble: BbhostError | None = None
+    is_abandoned: bool = False
+    """Its owner crashed: nothing will come of waiting for it."""
 
     @property
     def state(self) -> EnvironmentState:
@@ -77,13 +81,19 @@ class EnvironmentActor:
         record: EnvironmentRecord,
         services: EnvironmentServices,
         cache_statistics: StatusCacheStatistics,
+        boundary: OwnedBoundary | None = None,
     ) -> None:
         self._services = services
         self._cache_statistics = cache_statistics
         self._core = EnvironmentCore(record.state, record.cause)
         # Capacity 0: whoever sends waits until the owner takes it, so nothing queues up.
         self._mail_in, self._mail_out = trio.open_memory_channel[_Mail](0)
-        self.boundary = services.open_boundary(record.environment_id, record.incarnation)
+        # What an owner that crashed has started belongs to this one.
+        self.boundary = boundary or services.open_boundary(
+            record.environment_id, record.incarnation
+        )
+        # Two writes of one record must not overtake each other: the later state is to stay.
+        self._writing = trio.Lock()
         self._restored = record.state is EnvironmentState.READY
         self.durable = record
         """The record as the journal has it."""
@@ -137,23 +147,50 @@ class EnvironmentActor:
             while not self._core.is_terminated:
                 await self._run_stay()
 
+    def abandon(self) -> None:
+        """The owner crashed: whoever waits for it is to know."""
+        self.view.value = evolve(self.view.value, is_abandoned=True)
+
     async def _run_stay(self) -> None:
-        number, state = self._core.stay, self._core.state
+        number = self._core.stay
         try:
-            async with trio.open_nursery() as state_work:
-                match state:
-                    case EnvironmentState.PROVISIONING:
-                        state_work.start_soon(self._work_provisioning, number)
-                    case EnvironmentState.READY:
-                        self._enter_ready(state_work)
-                    case EnvironmentState.DESTROYING:
-                        state_work.start_soon(self._work_destroying, number)
-                await self._accept_next()
-                state_work.cancel_scope.cancel(reason=f"environment leaves {state}")
+            await self._live()
+        except Exception as fault:
+            if self._core.stay == number:
+                raise
+            # It was on its way out, and everything in it has ended: what comes next can begin.
+            self._log_left(fault)
+        except BaseExceptionGroup as group:
+            cancelled, faults = split_cancelled(group)
+            if faults is not None:
+                self._log_left(faults)
+            if cancelled is not None:
+                raise cancelled  # noqa: B904 - not because of the faults
         finally:
             if self.stay is not None:
                 self.stay.is_closing = True  # also where a defect ended it: handles on it are void
             self.stay = self.ready_work = None
+
+    def _log_left(self, fault: Exception) -> None:
+        log.error(
+            "something failed while its environment was being left",
+            exc_info=fault,
+            extra={"environment": self.record.environment_id},
+        )
+
+    async def _live(self) -> None:
+        """One stay, from its work's beginning to its end."""
+        number, state = self._core.stay, self._core.state
+        async with trio.open_nursery() as state_work:
+            match state:
+                case EnvironmentState.PROVISIONING:
+                    state_work.start_soon(self._work_provisioning, number)
+                case EnvironmentState.READY:
+                    self._enter_ready(state_work)
+                case EnvironmentState.DESTROYING:
+                    state_work.start_soon(self._work_destroying, number)
+            await self._accept_next()
+            state_work.cancel_scope.cancel(reason=f"environment leaves {state}")
 
     # --- events ---------------------------------------------------------------------------
 
@@ -183,10 +220,14 @@ class EnvironmentActor:
 
     async def _make_durable(self, decision: Decision, mail: _Mail) -> bool:
         """Journal ``decision`` and move. An outcome of our own work is tried until it is durable."""
-        left = self.record
-        view = self._view_after(decision, mail)
         if self.stay is not None:
             self.stay.is_closing = True  # nothing new starts while the decision is being written
+        async with self._writing:
+            return await self._write(decision, mail)
+
+    async def _write(self, decision: Decision, mail: _Mail) -> bool:
+        left = self.record
+        view = self._view_after(decision, mail)
         delays = backoff_delays(0.1, 10.0)
         while True:
             try:
@@ -251,7 +292,11 @@ class EnvironmentActor:
     async def _work_provisioning(self, number: int) -> None:
         try:
             discovered = await provision(
-                self.record, self._services, self.boundary, self.progress, self._note_creating
+                self.record,
+                self._services,
+                self.boundary,
+                self.progress,
+                partial(self._note_creating, number),
             )
         except BbhostError as error:
             mail = _Mail(EnvironmentEvent.PROVISION_FAILED, number, error=error)
@@ -260,12 +305,16 @@ class EnvironmentActor:
             mail = _Mail(EnvironmentEvent.PROVISIONED, number, provisioned=outcome)
         await self._mail_in.send(mail)
 
-    async def _note_creating(self) -> None:
+    async def _note_creating(self, number: int) -> None:
         """From here on a rollback may remove what is at the path: this incarnation makes it."""
-        record = evolve(self.record, created_workspace=True)
-        await self._services.journal.save_environment(record)
-        self.durable = record
-        self.view.value = evolve(self.view.value, record=record)
+        async with self._writing:
+            if self._core.stay != number:
+                # Its end has been decided meanwhile; the cancellation is on its way.
+                await trio.sleep_forever()
+            record = evolve(self.record, created_workspace=True)
+            await self._services.journal.save_environment(record)
+            self.durable = record
+            self.view.value = evolve(self.view.value, record=record)
 
     def _enter_ready(self, state_work: trio.Nursery) -> None:
         record = self.record if self._arriving is None else self._arriving.record
@@ -293,7 +342,11 @@ class EnvironmentActor:
         self.teardown = TeardownProgress()
         context = TeardownContext(self.record, self._services, self.boundary)
         if await tear_down(context, self.teardown, self._tell_trouble):
-            remain = await self._services.workspaces.exists(self.record.path)
+            try:
+                remain = await self._services.workspaces.exists(self.record.path)
+            except BbhostError as error:
+                log.warning("whether files remain cannot be told: %s", error.message)
+                remain = True
             mail = _Mail(EnvironmentEvent.TORN_DOWN, number, files_remain=remain)
         else:
             mail = _Mail(

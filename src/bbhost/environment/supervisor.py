@@ -27,7 +27,7 @@ from bbhost.domain.workspace import (
 )
 from bbhost.environment.actor import EnvironmentActor, EnvironmentView, Provisioned
 from bbhost.environment.handle import ReadyHandle
-from bbhost.environment.ports import EntrySink, EnvironmentServices
+from bbhost.environment.ports import EntrySink, EnvironmentServices, OwnedBoundary
 from bbhost.environment.status_cache import StatusCacheStatistics
 from bbhost.errors import (
     BbhostError,
@@ -74,6 +74,8 @@ class Supervisor:
         self._locks = KeyedLocks()
         self._owners: trio.Nursery | None = None
         self._crashes: dict[EnvironmentId, int] = {}
+        self._left_boundaries: dict[EnvironmentId, OwnedBoundary] = {}
+        """Of owners that crashed: the next one goes on with what runs in them."""
         self.cache_statistics = StatusCacheStatistics()
         self.knowledge = SessionKnowledge()
 
@@ -148,7 +150,8 @@ class Supervisor:
     def _start_owner(self, record: EnvironmentRecord) -> EnvironmentActor:
         if self._owners is None:
             raise BbhostError("The daemon is stopping")
-        actor = EnvironmentActor(record, self._services, self.cache_statistics)
+        boundary = self._left_boundaries.pop(record.environment_id, None)
+        actor = EnvironmentActor(record, self._services, self.cache_statistics, boundary)
         self._actors[record.environment_id] = actor
         self._owners.start_soon(
             self._run_owner,
@@ -166,12 +169,15 @@ class Supervisor:
             # Also catches groups: the nurseries inside raise groups of ordinary exceptions.
             log.exception("owner of an environment crashed", extra={"environment": environment_id})
         finally:
-            self._records[environment_id] = actor.durable
+            # A new incarnation may be here before the task of the old one has quite ended.
             if self._actors.get(environment_id) is actor:
                 del self._actors[environment_id]
+                self._records[environment_id] = actor.durable
         record = actor.durable
         if record.state is EnvironmentState.TOMBSTONED:
             return
+        self._left_boundaries[environment_id] = actor.boundary
+        actor.abandon()
         crashes = self._crashes.get(environment_id, 0) + 1
         self._crashes[environment_id] = crashes
         if crashes > OWNER_RESTARTS:
@@ -249,8 +255,8 @@ class Supervisor:
                     or (isinstance(record.spec, AttachSpec) and record.spec != spec)
                 ):
                     # Restored, made or taken over: nothing is being made that could contradict.
-                    await actor.view.wait_value(
-                        lambda view: view.state is not EnvironmentState.PROVISIONING
+                    await self._wait_view(
+                        actor, lambda view: view.state is not EnvironmentState.PROVISIONING
                     )
                     continue
                 case _:
@@ -281,12 +287,13 @@ class Supervisor:
                 on_entry(entry)
             actor.progress.listeners.append(on_entry)
         try:
-            view = await actor.view.wait_value(
+            view = await self._wait_view(
+                actor,
                 lambda view: (
                     view.provisioned is not None
                     or view.state in {EnvironmentState.READY, EnvironmentState.TOMBSTONED}
                     or view.teardown_trouble is not None
-                )
+                ),
             )
         finally:
             if on_entry is not None:
@@ -342,7 +349,18 @@ class Supervisor:
                     return
         # Refused means: it is being torn down already, or has just ended. Both are joined below.
         await actor.ask(EnvironmentEvent.DESTROY)
-        await self._wait_torn_down(actor)
+        record = await self._wait_torn_down(actor)
+        if record.cause is TeardownCause.RETIRE:
+            await self._give_free(record, context)
+
+    async def _give_free(self, retired: EnvironmentRecord, context: WorkspaceContext) -> None:
+        """It was being retired when the order came: the order is remembered all the same."""
+        async with self._locks.hold(retired.environment_id):
+            # With an owner it is a new incarnation already, of which nobody has ordered anything.
+            if self.actor(retired.environment_id) is None:
+                record = self._records[retired.environment_id]
+                if record.incarnation == retired.incarnation:
+                    await self._note_destroyed(record, context)
 
     async def _note_destroyed(self, record: EnvironmentRecord, context: WorkspaceContext) -> None:
         """Nothing is touched, but a retired environment's files need not stay any longer.
@@ -415,9 +433,7 @@ class Supervisor:
             return
         if record.state is EnvironmentState.TOMBSTONED:
             raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
-        raise EnvironmentBusyError(
-            f"Environment {environment_id} recovers from an internal error; try again later"
-        )
+        raise _recovers(environment_id)
 
     def entered(self, environment_id: EnvironmentId) -> ReadyHandle | None:
         """Give a handle if the environment is ready now; never attaches, never waits."""
@@ -427,8 +443,8 @@ class Supervisor:
     async def _wait_handle(self, actor: EnvironmentActor) -> ReadyHandle:
         environment_id = actor.record.environment_id
         with trio.move_on_after(WAIT_READY_SECONDS):
-            view = await actor.view.wait_value(
-                lambda view: view.state is not EnvironmentState.PROVISIONING
+            view = await self._wait_view(
+                actor, lambda view: view.state is not EnvironmentState.PROVISIONING
             )
             if view.state is EnvironmentState.READY:
                 handle = self._handle(actor)
@@ -509,35 +525,60 @@ class Supervisor:
                 actor = await self._incarnate(self._first_record(environment_id, spec))
         if actor is None:
             raise EnvironmentDestroyedError(f"Environment {environment_id} is not known here")
-        view = await actor.view.wait_value(
-            lambda view: view.state is not EnvironmentState.PROVISIONING
+        view = await self._wait_view(
+            actor, lambda view: view.state is not EnvironmentState.PROVISIONING
         )
         return view.record
 
     async def _wait_left(self, actor: EnvironmentActor) -> None:
         """Wait until a teardown has ended, either way; raise what keeps it from ending."""
-        view = await actor.view.wait_value(
+        view = await self._wait_view(
+            actor,
             lambda view: (
                 view.state is not EnvironmentState.DESTROYING or view.teardown_trouble is not None
-            )
+            ),
         )
         await trio.lowlevel.checkpoint()
         if view.state is EnvironmentState.DESTROYING and view.teardown_trouble is not None:
             raise view.teardown_trouble
 
-    async def _wait_torn_down(self, actor: EnvironmentActor) -> None:
+    async def _wait_torn_down(self, actor: EnvironmentActor) -> EnvironmentRecord:
         """Wait for the tombstone, but not for ever: a teardown may fail, or go on failing.
+
+        Returns:
+            The tombstone.
 
         Raises:
             BbhostError: why it failed.
         """
-        view = await actor.view.wait_value(
+        view = await self._wait_view(
+            actor,
             lambda view: (
                 view.state in {EnvironmentState.TOMBSTONED, EnvironmentState.READY}
                 or view.teardown_trouble is not None
-            )
+            ),
         )
         if view.state is not EnvironmentState.TOMBSTONED:
             raise view.teardown_trouble or BbhostError(
                 f"Environment {view.record.environment_id} could not be destroyed"
             )
+        return view.record
+
+    async def _wait_view(
+        self, actor: EnvironmentActor, condition: Callable[[EnvironmentView], bool]
+    ) -> EnvironmentView:
+        """Wait until ``condition`` holds.
+
+        Raises:
+            EnvironmentBusyError: the owner crashed first.
+        """
+        view = await actor.view.wait_value(lambda view: view.is_abandoned or condition(view))
+        if not condition(view):
+            raise _recovers(view.record.environment_id)
+        return view
+
+
+def _recovers(environment_id: EnvironmentId) -> EnvironmentBusyError:
+    return EnvironmentBusyError(
+        f"Environment {environment_id} recovers from an internal error; try again later"
+    )

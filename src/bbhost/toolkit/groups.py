@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
+import trio
+
 E = TypeVar("E", bound=BaseException)
 
 
@@ -13,6 +15,24 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(member)
     else:
         yield error
+
+
+def split_cancelled(
+    group: BaseExceptionGroup[BaseException],
+) -> tuple[BaseException | None, Exception | None]:
+    """Part a group into its cancellations and its faults.
+
+    What fails while it is being cancelled comes as one group with the cancellation. Such a group is no
+    ``Exception``, and passes every ``except Exception``.
+
+    Returns:
+        What must be raised on (None: nothing), and the faults that may be dealt with (None: there are
+        none, or it holds more than faults and cancellations, such as KeyboardInterrupt).
+    """
+    cancelled, rest = group.split(trio.Cancelled)
+    if isinstance(rest, Exception):
+        return cancelled, rest
+    return group, None
 
 
 def first_of(error: BaseException, kind: type[E]) -> E | None:

@@ -28,5 +28,7 @@ class KeyedLocks:
                 yield
         finally:
             statistics = lock.statistics()
-            if not statistics.locked and statistics.tasks_waiting == 0:
-                self._locks.pop(key, None)
+            is_unused = not statistics.locked and statistics.tasks_waiting == 0
+            # By now the key may have another lock: who gives up waiting learns of it a moment later.
+            if is_unused and self._locks.get(key) is lock:
+                del self._locks[key]
