@@ -154,7 +154,7 @@ async def test_an_interrupt_takes_questions_back(rig: Rig) -> None:
 @pytest.mark.slow
 async def test_an_agent_that_does_not_react_is_ended(rig: Rig, monkeypatch) -> None:
     """A stop is bounded: then the process goes."""
-    monkeypatch.setattr("bbhost.environment.threads.owner.STOP_SECONDS", 0.3)
+    monkeypatch.setattr("bbhost.environment.threads.work.STOP_SECONDS", 0.3)
     await rig.start("codex", "deaf")
     await rig.server.wait_text("not listening")
     await rig.stop()

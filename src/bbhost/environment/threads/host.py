@@ -67,6 +67,10 @@ class HostOwner(Protocol):
         """An agent has begun or ended a turn."""
         ...
 
+    async def publish(self, event: e.ThreadEvent) -> None:
+        """Tell an event of the thread, where it may be told."""
+        ...
+
 
 class ThreadHost:
     """Hosts one agent. ``agents.provider.AgentHost``."""

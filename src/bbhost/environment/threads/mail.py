@@ -124,4 +124,6 @@ class Finished:
     """Everything has been told; the owner may end."""
 
 
+Asked = Submit | Stop | Rename
+"""What somebody waits for."""
 Mail = Submit | Stop | Rename | Told | StartFailed | StopExpired | Exited | Finished

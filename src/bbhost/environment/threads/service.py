@@ -27,9 +27,11 @@ from bbhost.environment.threads.attachments import stage_attachments
 from bbhost.environment.threads.host import HostContext
 from bbhost.environment.threads.interactions import Interactions
 from bbhost.environment.threads.mail import Submit, Submitted
-from bbhost.environment.threads.owner import OwnerContext, ThreadClosingError, ThreadOwner
+from bbhost.environment.threads.mailbox import ThreadClosingError
+from bbhost.environment.threads.owner import ThreadOwner
 from bbhost.environment.threads.ports import ThreadPorts
 from bbhost.environment.threads.requests import RequestMemory
+from bbhost.environment.threads.seat import OwnerContext
 from bbhost.environment.threads.settings import agent_place, thread_settings
 from bbhost.errors import AgentError, BbhostError, UnknownEnvironmentError
 from bbhost.processes.environ import child_environ
