@@ -1,8 +1,9 @@
 """Terminals of the server's messages, each hosted by the ready state of its environment."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import trio
 from attrs import define, field
@@ -78,9 +79,20 @@ class TerminalHosting:
             case TerminalOpen():
                 self._start(self._open, message)
 
-    def _start(self, fn: Callable[..., object], message: TerminalMessage) -> None:
+    def _start(
+        self, fn: Callable[[Any], Awaitable[None]], message: TerminalOpen | TerminalAttach
+    ) -> None:
         if self._requests is not None:
-            self._requests.start_soon(fn, message)  # type: ignore[arg-type] # async callables
+            self._requests.start_soon(self._guarded, fn, message)
+
+    async def _guarded(
+        self, fn: Callable[[Any], Awaitable[None]], message: TerminalOpen | TerminalAttach
+    ) -> None:
+        """The bulkhead: a defect over one message must not end the daemon."""
+        try:
+            await fn(message)
+        except Exception:
+            log.exception("a message about terminal %s failed", message.terminal_id)
 
     async def _open(self, message: TerminalOpen) -> None:
         if self._opening >= OPENING_LIMIT:

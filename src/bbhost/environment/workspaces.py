@@ -19,7 +19,7 @@ from bbhost.domain.workspace import (
     WorkspaceSpec,
 )
 from bbhost.environment.ports import ChangeLike, EntrySink, OwnedBoundary, OwnedWatch
-from bbhost.errors import NotGitRepoError
+from bbhost.errors import InvalidPathError, NotGitRepoError
 from bbhost.watch.service import WatchService
 from bbhost.watch.values import WatchBackend, WatchTarget
 from bbhost.watch.watch import Watch
@@ -99,9 +99,11 @@ class _SharedRefs:
         """Leave out branches that stand where provisioning made them; once for all watches."""
         if self._news is None or self._news[0] is not refs:
             for name in list(self.made):
-                if name not in refs.heads:
-                    continue
-                self.made[name] = self.made[name] or refs.heads[name]
+                tip = refs.heads.get(name)
+                if tip is not None:
+                    self.made[name] = self.made[name] or tip
+                elif self.made[name] is not None:
+                    del self.made[name]  # gone again; one that comes back is news
             heads = {name: tip for name, tip in refs.heads.items() if self.made.get(name) != tip}
             self._news = (refs, evolve(refs, heads=heads))
         return self._news[1]
@@ -196,8 +198,15 @@ class GitWorkspaces:
     # --- being there ----------------------------------------------------------------------
 
     async def exists(self, path: str) -> bool:
-        """Whether there is anything at ``path``; a dangling symlink counts."""
-        return await on_disk(_exists, Path(path))
+        """Whether there is anything at ``path``; a dangling symlink counts.
+
+        Raises:
+            InvalidPathError: nobody can tell: a name too long, a directory that may not be entered.
+        """
+        try:
+            return await on_disk(_exists, Path(path))
+        except (OSError, ValueError) as error:
+            raise InvalidPathError(f"Workspace path cannot be looked at: {error}") from error
 
     async def provision(
         self,
@@ -302,9 +311,7 @@ class GitWorkspaces:
         removal = self._removal(record)
         evidence = await examine_worktree(removal)
         if evidence.exists:
-            outcome = await rescue_worktree(
-                self.tools, removal, evidence, limits=self.save_limits
-            )
+            outcome = await rescue_worktree(self.tools, removal, evidence, limits=self.save_limits)
             self._keep_reasons[record.environment_id, record.incarnation] = outcome.keep_reason
             if outcome.refs:
                 log.info(
