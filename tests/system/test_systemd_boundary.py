@@ -61,6 +61,8 @@ def test_every_survivor_is_ended_in_its_leaf():
         "-p",
         "no:cacheprovider",
         "-q",
+        "-o",
+        "addopts=",
     ]
     done = _under_systemd("Delegate=yes", command=[sys.executable, "-B", "-m", "pytest", *tests])
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

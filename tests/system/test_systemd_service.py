@@ -56,6 +56,8 @@ def test_the_service_under_a_real_systemd() -> None:
         "-rP",
         "-m",
         "",
+        "-o",
+        "addopts=",
     ]
     done = subprocess.run(
         [str(RUNNER), *command, steps],

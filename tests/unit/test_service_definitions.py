@@ -2,6 +2,8 @@
 
 import plistlib
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,3 +174,17 @@ def test_a_service_needs_a_server(tmp_path: Path) -> None:
     config = load_config({}, environ={}, file=tmp_path / "config.toml")
     with pytest.raises(ServiceError, match="server_url"):
         make_plan(config, ServiceKind.SYSTEMD_USER)
+
+
+def test_what_is_rarely_needed_is_not_in_the_daemon(tmp_path: Path) -> None:
+    """Doctor, collector, rescue desk and service engine are imported when they are asked for."""
+    program = (
+        "import sys, bbhost.daemon.__main__; "
+        "print([name for name in sys.modules if name.startswith(('bbhost.daemon.doctor', "
+        "'bbhost.daemon.collecting', 'bbhost.daemon.rescues', 'bbhost.daemon.service', "
+        "'bbhost.daemon.metrics', 'bbhost.daemon.offline', 'bbhost.cli'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
