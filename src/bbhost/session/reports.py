@@ -66,6 +66,8 @@ class ReportSender:
         self._server_faults: dict[int, int] = {}
         self._replaced_seqs: set[int] = set()
         self._idle = AsyncValue(False)
+        self._wakes = 0
+        """Counted, because one that comes while the outbox is read may be about what was not seen."""
         self._delivered = self._stale = self._replaced = 0
 
     def hold(self, command_id: CommandId) -> None:
@@ -80,6 +82,7 @@ class ReportSender:
     def wake(self) -> None:
         """Look at the outbox again."""
         self._idle.value = False
+        self._wakes += 1
         self._tick.set()
 
     def statistics(self) -> ReportStatistics:
@@ -97,8 +100,9 @@ class ReportSender:
         while True:
             self._idle.value = False
             session = await self._current.wait_ready()
+            wakes = self._wakes
             try:
-                sent, left = await self._send_page()
+                finished, left = await self._send_page()
             except NoSessionError:
                 continue
             except (ServerUnreachableError, ServerRefusedError, ServerAnswerError) as error:
@@ -109,10 +113,10 @@ class ReportSender:
                 log.error("the outbox cannot be read or written: %s", error)
                 await trio.sleep(next(retries))
                 continue
-            if sent:
+            if finished:
                 retries = backoff_delays(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
                 continue
-            self._idle.value = left == 0
+            self._idle.value = left == 0 and wakes == self._wakes
             with trio.move_on_after(SET_ASIDE_SECONDS if self._set_aside else float("inf")):
                 await self._tick.wait()
 
@@ -124,22 +128,38 @@ class ReportSender:
     # --- one page ---------------------------------------------------------------------------
 
     async def _send_page(self) -> tuple[int, int]:
-        """Send the reports that may go; return how many went and how many are left behind."""
-        hidden = len(self._held) + len(self._set_aside)
-        page = await self._journal.outbox(PAGE + hidden)
+        """Send the reports that may go.
+
+        Returns:
+            How many went or were set aside, so that others have their turn, and how many are left.
+        """
+        page, left = await self._next_page()
         done: list[int] = []
         try:
             for entry in page:
-                if not self._may_go(entry):
-                    continue
                 if await self._send_one(entry):
-                    done.append(entry.seq)
+                    done.append(entry.seq)  # noqa: PERF401 - kept also where the next one fails
         finally:
             if done:
                 # In a shield: what was delivered need not be delivered again.
                 with trio.move_on_after(5, shield=True):
                     await self._journal.acknowledge(*done)
-        return len(done), len([entry for entry in page if entry.command_id not in self._held])
+        aside = sum(entry.seq in self._set_aside for entry in page)
+        return len(done) + aside, left + len(page) - len(done)
+
+    async def _next_page(self) -> tuple[list[OutboxEntry], int]:
+        """The next reports that may go, and how many before them are set aside.
+
+        A page of the journal ends early when it holds much text, so it may hold none that may go.
+        """
+        left = after = 0
+        while page := await self._journal.outbox(PAGE, after=after):
+            going = [entry for entry in page if self._may_go(entry)]
+            left += sum(entry.seq in self._set_aside for entry in page)
+            if going:
+                return going, left
+            after = page[-1].seq
+        return [], left
 
     def _may_go(self, entry: OutboxEntry) -> bool:
         until = self._set_aside.get(entry.seq)
