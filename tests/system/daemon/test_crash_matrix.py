@@ -1,0 +1,201 @@
+"""SIGKILL at every fault point in turn: afterwards the world is as if nothing had happened.
+
+For each scenario an uninterrupted run shows what must be; each run that is interrupted, by a daemon
+that is killed at one point and a next one that is not, must come to the same.
+"""
+
+import ast
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import bbhost
+from bbhost.environment.destroying import TEARDOWN
+from bbhost.lifecycle.environment import EnvironmentEvent
+from tests.fakes.stock_server import run_stock_server
+from tests.system.daemon.crash_scenarios import ONE, SCENARIOS, Scenario, Setting
+from tests.system.daemon.end_state import Observer, differences
+from tests.system.daemon.harness import DaemonProcess, make_repository, run_daemon_process
+from tests.system.daemon.threads import Thread, write_config
+
+RUN_SECONDS = 120.0
+QUICK = {
+    ("provision", "provision.worktree_added"),
+    ("destroy", "trash.moved"),
+    ("destroy", "report.posted"),
+    ("commit", "commit.committed"),
+    ("merge", "merge.published"),
+}
+"""These run with the slow tests; all others take minutes and are marked long."""
+EXPANSIONS = {
+    "teardown.{stage.name}": [f"teardown.{stage.name}" for stage in TEARDOWN],
+    "journal.{decision.event}": [f"journal.{event}" for event in EnvironmentEvent],
+}
+"""Points whose name is made at run time."""
+ELSEWHERE = {
+    "health.check": "changes nothing; tests/system/systemd_service_steps.py stops the loop there",
+    "thread.staged": "test_crashed_threads below",
+    "thread.agent_started": "test_crashed_threads below",
+    "thread.turn_started": "test_crashed_threads below",
+}
+"""Points without a case in the matrix, and why."""
+
+
+def points_in_source() -> set[str]:
+    """The name of every call of ``fault_point``."""
+    found: set[str] = set()
+    for path in Path(bbhost.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "fault_point"):
+                continue
+            (name,) = node.args
+            if isinstance(name, ast.Constant):
+                found.add(str(name.value))
+            else:
+                found.update(EXPANSIONS[ast.unparse(name).removeprefix("f").strip("'\"")])
+    return found
+
+
+def test_every_point_has_a_case() -> None:
+    """A new step of the daemon gets its crash, or a reason not to have one."""
+    tried = {point.partition("#")[0] for one in SCENARIOS.values() for point in one.points}
+    assert points_in_source() == tried | set(ELSEWHERE)
+    assert not tried & set(ELSEWHERE)
+
+
+def _cases() -> list[Any]:
+    return [
+        pytest.param(
+            name, point, marks=pytest.mark.slow if (name, point) in QUICK else pytest.mark.long
+        )
+        for name, scenario in SCENARIOS.items()
+        for point in scenario.points
+    ]
+
+
+@pytest.mark.parametrize(("name", "point"), _cases())
+async def test_killed(name: str, point: str, tmp_path: Path) -> None:
+    """The end is the same as without the kill."""
+    scenario = SCENARIOS[name]
+    expected = await _expected(name, scenario, tmp_path / "uninterrupted")
+    found = await _play(scenario, tmp_path / "killed", point)
+    if differing := differences(expected, found):
+        pytest.fail("\n".join(differing), pytrace=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", [name for name in ELSEWHERE if name.startswith("thread.")])
+async def test_crashed_threads(point: str, tmp_path: Path) -> None:
+    """A turn that was cut short cannot go on; it is answered, and what was told of it has an end."""
+    top = tmp_path / "threads"
+    top.mkdir()
+    variables = write_config(top / "config.toml")
+    repo = make_repository(top / "src" / "demo")
+    async with run_stock_server(
+        heartbeat_interval_ms=1000, redelivery_seconds=4.0, sweep_seconds=0.3
+    ) as server:
+        thread = Thread(server, repo)
+        with trio.fail_after(RUN_SECONDS):
+            fault = {**variables, "BBHOST_FAULT": f"kill:{point}"}
+            async with run_daemon_process(server, top / "data", environ=fault) as daemon:
+                row = await server.queue(thread.start_command("say hello"))
+                assert await daemon.wait() == -signal.SIGKILL
+            async with run_daemon_process(server, top / "data", environ=variables) as daemon:
+                result = await server.wait_result(row)
+                assert result["ok"] or result["errorMessage"], result
+                if result["ok"]:
+                    await thread.wait_completed()
+                await _quiet(daemon)
+                assert len(thread.events("turn/completed")) == len(thread.events("turn/started"))
+                assert await daemon.terminate() == 0
+            thread.check_events()
+            assert Observer(top, repo, top / "data").processes() == []
+
+
+_references: dict[str, dict[str, Any]] = {}
+"""What an uninterrupted run of each scenario came to; each is run once."""
+
+
+async def _expected(name: str, scenario: Scenario, top: Path) -> dict[str, Any]:
+    if name not in _references:
+        _references[name] = await _play(scenario, top, None)
+    return _references[name]
+
+
+async def _play(scenario: Scenario, top: Path, point: str | None) -> dict[str, Any]:
+    """Run a scenario, over a kill at ``point`` if there is one; return the state of everything."""
+    top.mkdir()
+    async with run_stock_server(
+        heartbeat_interval_ms=1000,
+        redelivery_seconds=4.0,
+        provision_redelivery_seconds=4.0,
+        sweep_seconds=0.3,
+    ) as server:
+        server.environments[ONE] = "ready"
+        files = {f"d{number % 4}/f{number}.txt": f"{number}\n" for number in range(20)}
+        repo = make_repository(top / "src" / "demo", files)
+        setting = Setting(server, top, repo, top / "data")
+        observer = Observer(top, repo, setting.data_dir)
+        with trio.fail_after(RUN_SECONDS):
+            async with run_daemon_process(server, setting.data_dir) as daemon:
+                await scenario.prepare(setting)
+                await _quiet(daemon)
+                await daemon.terminate()
+            server.changes.clear()
+            async with trio.open_nursery() as acting:
+                done = trio.Event()
+
+                async def act() -> None:
+                    await server.wait_connected()
+                    await scenario.act(setting)
+                    done.set()
+
+                if point is None:
+                    acting.start_soon(act)
+                else:
+                    await _run_until_killed(scenario, setting, point, acting, act)
+                async with run_daemon_process(
+                    server, setting.data_dir, environ=scenario.variables
+                ) as daemon:
+                    await done.wait()
+                    await _quiet(daemon)
+                    found = await observer.observe_daemon(daemon)
+                    assert await daemon.terminate() == 0, daemon.log_text()
+        return found | observer.observe_disk() | observer.observe_server(server, setting.rows)
+
+
+async def _run_until_killed(
+    scenario: Scenario, setting: Setting, point: str, acting: trio.Nursery, act: Any
+) -> None:
+    variables = {**scenario.variables, "BBHOST_FAULT": f"kill:{point}"}
+    async with run_daemon_process(
+        setting.server, setting.data_dir, environ=variables, connected=False
+    ) as daemon:
+        acting.start_soon(act)
+        with trio.move_on_after(40) as waiting:
+            assert await daemon.wait() == -signal.SIGKILL, daemon.log_text()
+        assert not waiting.cancelled_caught, f"{point} was never reached"
+
+
+async def _quiet(daemon: DaemonProcess) -> None:
+    """Wait until the daemon has nothing left to do."""
+
+    async def is_quiet() -> bool:
+        status = await daemon.control("GET", "/status")
+        states = {one["state"] for one in status["environmentList"]}
+        trash = daemon.data_dir / "trash"
+        return (
+            not status["commands"]["admitted"]
+            and not status["watch"]["unsettled"]
+            and states <= {"ready"}
+            and not (trash.exists() and any(trash.iterdir()))
+            and not status["terminals"]
+        )
+
+    calm = 0
+    while calm < 5:
+        calm = calm + 1 if await is_quiet() else 0
+        await trio.sleep(0.1)
