@@ -67,7 +67,9 @@ def _alive(records: Iterable[ProcessRecord]) -> frozenset[ProcessRecord]:
     table = system_table()
     found = ((record, table.read_stat(record.pid)) for record in records)
     return frozenset(
-        record for record, stat in found if stat is not None and stat.start_time == record.start_time
+        record
+        for record, stat in found
+        if stat is not None and stat.start_time == record.start_time
     )
 
 
