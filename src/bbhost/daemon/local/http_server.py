@@ -72,6 +72,27 @@ class _TooLargeError(Exception):
     """The request body exceeds its bound."""
 
 
+class _BoundedListener(trio.abc.Listener[trio.SocketStream]):
+    """Accepts only where there is a place: what was accepted holds a descriptor even while it waits."""
+
+    def __init__(
+        self, listener: trio.abc.Listener[trio.SocketStream], places: trio.Semaphore
+    ) -> None:
+        self._listener = listener
+        self._places = places
+
+    async def accept(self) -> trio.SocketStream:
+        await self._places.acquire()
+        try:
+            return await self._listener.accept()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
 async def serve_http(
     listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
     handler: Handler,
@@ -82,17 +103,20 @@ async def serve_http(
 
     Cancellation: connections are closed at once; listeners are closed.
     """
-    limit = trio.CapacityLimiter(MAX_CONNECTIONS)
+    places = trio.Semaphore(MAX_CONNECTIONS)
 
     async def connection(stream: trio.SocketStream) -> None:
-        async with limit, stream:
-            try:
+        try:
+            async with stream:
                 await _serve_connection(stream, handler)
-            except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
-                return
+        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
+            return
+        finally:
+            places.release()
 
+    bounded = [_BoundedListener(listener, places) for listener in listeners]
     async with trio.open_nursery() as connections:
-        await connections.start(trio.serve_listeners, connection, list(listeners))
+        await connections.start(trio.serve_listeners, connection, bounded)
         task_status.started()
 
 

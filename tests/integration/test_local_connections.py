@@ -1,0 +1,41 @@
+"""How many local clients the daemon takes in at a time."""
+
+from pathlib import Path
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from bbhost.daemon.local import http_server
+from bbhost.daemon.local.http_server import Request, Response, serve_http
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_those_beyond_the_bound_cost_no_descriptor_of_the_daemon() -> None:
+    """They wait in the kernel: a local page that opens a thousand must not keep git from its pipes."""
+    limit = http_server.MAX_CONNECTIONS
+
+    async def answer(_request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
+        return Response()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_http, [listener], answer)
+            before = descriptors()
+            clients = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(limit + 20)]
+            await wait_all_tasks_blocked(0.05)
+            opened = descriptors() - before
+            assert opened == len(clients) + limit
+            for client in clients[:20]:
+                await client.aclose()
+            request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+            await clients[-1].send_all(request)
+            assert (await clients[-1].receive_some(100)).startswith(b"HTTP/1.1 200")
+            nursery.cancel_scope.cancel()
+    for client in clients:
+        await trio.aclose_forcefully(client)
