@@ -38,6 +38,6 @@ class LoopLag:
         """Measure until cancelled."""
         task_status.started()
         while True:
-            self._due = trio.current_time() + INTERVAL_SECONDS
-            await trio.sleep_until(self._due)
-            self.observe(trio.current_time() - self._due)
+            due = self._due = trio.current_time() + INTERVAL_SECONDS
+            await trio.sleep_until(due)
+            self.observe(trio.current_time() - due)
