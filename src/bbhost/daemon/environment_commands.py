@@ -3,6 +3,7 @@
 from bbhost.contract import commands as c
 from bbhost.contract import results as r
 from bbhost.daemon.provisioning_events import Publish, streamed_entries
+from bbhost.environment.actor import Provisioned
 from bbhost.environment.supervisor import Supervisor
 from bbhost.errors import BbhostError
 from bbhost.reconciler.reconciler import Reconciler
@@ -25,17 +26,19 @@ class EnvironmentCommands:
         """``environment.provision``."""
         self._reconciler.welcome(command.environment_id)
         # A failure must leave the block as itself, not in the group of a nursery.
-        failure: BbhostError | None = None
+        outcome: Provisioned | BbhostError
         async with streamed_entries(
             command.environment_id, command.initiator, self._publish
         ) as note:
             try:
-                made = await self._supervisor.provision(command.environment_id, command.spec, note)
+                outcome = await self._supervisor.provision(
+                    command.environment_id, command.spec, note
+                )
             except BbhostError as error:
-                failure = error
-        if failure is not None:
-            raise failure
-        return r.EnvironmentProvisionResult(made.transcript, made.discovered)
+                outcome = error
+        if isinstance(outcome, BbhostError):
+            raise outcome
+        return r.EnvironmentProvisionResult(outcome.transcript, outcome.discovered)
 
     async def destroy(self, command: c.EnvironmentDestroy) -> r.EmptyResult:
         """``environment.destroy``."""

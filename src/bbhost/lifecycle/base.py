@@ -7,6 +7,8 @@ asyncio only: under Trio an ``async def`` callback reports success after its fir
 Rule 2: what is not in a table raises :class:`IllegalEventError` and changes nothing.
 """
 
+from typing import Any
+
 from statemachine import StateMachine
 from statemachine.exceptions import TransitionNotAllowed
 
@@ -21,7 +23,7 @@ class Machine(StateMachine):
     allow_event_without_transition = False
     catch_errors_as_events = False
 
-    def accept(self, event: str, **facts: object) -> None:
+    def accept(self, event: str, **facts: Any) -> None:  # noqa: ANN401 - the library's own options share the place
         """Take ``event``.
 
         Args:

@@ -36,7 +36,11 @@ def _section(name: str, machine: type[Machine]) -> str:
 
 
 def _dot(name: str, machine: type[Machine]) -> str:
-    lines = [f'digraph "{name}" {{', "  rankdir=LR;", '  node [shape=box, style=rounded, fontname="sans-serif"];']
+    lines = [
+        f'digraph "{name}" {{',
+        "  rankdir=LR;",
+        '  node [shape=box, style=rounded, fontname="sans-serif"];',
+    ]
     lines.append('  edge [fontname="sans-serif", fontsize=10];')
     lines.append('  start [shape=point, label=""];')
     for state in machine.states:
@@ -48,5 +52,8 @@ def _dot(name: str, machine: type[Machine]) -> str:
         for transition in state.transitions:
             guards = " and ".join(str(guard) for guard in transition.cond)
             label = f"{transition.event}" + (f" [{guards}]" if guards else "")
-            lines.append(f'  "{state.id}" -> "{transition.target.id}" [label="{label}"];')
+            lines.extend(
+                f'  "{state.id}" -> "{target.id}" [label="{label}"];'
+                for target in transition.targets
+            )
     return "\n".join([*lines, "}"]) + "\n"
