@@ -112,7 +112,6 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("git_processes", "git processes that may run at once", _positive, (), 0),
     Setting("paranoid_sample", "check one in N cached answers against git; 0 = never", int, (), 0),
     Setting("rescue_max_mib", "largest rescue kept as a git ref", _positive, (), 256),
-    Setting("trash_days", "how long the trash keeps what was too large to rescue", _seconds, (), 7.0),
     Setting("drain_seconds", "how long running commands may finish at stop", _seconds, (), 2.0),
     Setting("start_up_seconds", "how long the first session may take before the daemon gives up", _seconds, (), 60.0),
     Setting("control_socket", "path of the control socket"),
