@@ -185,7 +185,7 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
     hooks.forget_threads = storage_watch.forget_environment
     threads = ThreadService(
         supervisor,
-        make_thread_ports(lambda: link.session, storage, keeper, data_dir),
+        make_thread_ports(lambda: link.session, storage, keeper, data_dir, journal),
         make_registry(config.providers),
         ShellFacts(shell.server_url, shell.local_port, shell.cli_dir),
     )

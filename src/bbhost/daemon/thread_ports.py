@@ -14,6 +14,7 @@ from bbhost.contract.session import InteractiveResponse, PendingInteraction, Too
 from bbhost.domain.ids import EnvironmentId, Incarnation, ThreadId
 from bbhost.environment.threads.ports import MaintenancePlace, ThreadPorts
 from bbhost.errors import BbhostError
+from bbhost.journal.journal import Journal
 from bbhost.processes.keeper import ProcessKeeper
 from bbhost.session.errors import EventsNotDeliveredError
 from bbhost.session.runner import Session
@@ -36,13 +37,16 @@ def make_thread_ports(
     storage: ThreadStorage,
     keeper: ProcessKeeper,
     data_dir: Path,
+    journal: Journal,
 ) -> ThreadPorts:
     """Bind the ports of threads to this daemon.
 
     Args:
         session: gives the session once there is one.
     """
-    return ThreadPorts(SessionPort(session), StorageOnDisk(storage), Maintenance(keeper, data_dir))
+    return ThreadPorts(
+        SessionPort(session), StorageOnDisk(storage), Maintenance(keeper, data_dir), journal
+    )
 
 
 class SessionPort:

@@ -123,6 +123,9 @@ def append_events(db: sqlite3.Connection, events: Sequence[SpooledEvent]) -> Non
         "INSERT OR IGNORE INTO spool (producer_event_id, thread_id, event) VALUES (?, ?, ?)",
         ((event.producer_event_id, event.thread_id, event.event_json) for event in events),
     )
+    for event in events:
+        for key, value in event.facts:
+            set_fact(db, key, value)
 
 
 def spooled_events(db: sqlite3.Connection, limit: int, after: str | None) -> list[SpooledEvent]:

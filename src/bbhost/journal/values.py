@@ -34,6 +34,8 @@ class SpooledEvent:
     """Unique; the same in every attempt to deliver it."""
     thread_id: ThreadId
     event_json: str
+    facts: tuple[tuple[str, str | None], ...] = ()
+    """What is true from this event on (``journal/turns.py``): stored with it, not read back."""
 
 
 @frozen

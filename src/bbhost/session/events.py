@@ -25,6 +25,7 @@ from bbhost.contract.session import EventBatchResponse
 from bbhost.domain.ids import ThreadId
 from bbhost.errors import JournalError, WireError
 from bbhost.journal.journal import Journal
+from bbhost.journal.turns import facts_of
 from bbhost.journal.values import SpooledEvent
 from bbhost.session.current import CurrentSession
 from bbhost.session.errors import (
@@ -105,7 +106,8 @@ class EventReporter:
             log.error("dropped an event that breaks the contract: %s: %r", error, event)
             return
         urgent = is_urgent(event)
-        row = SpooledEvent(new_producer_event_id(), event.thread_id, dump_json(data))
+        text = dump_json(data)
+        row = SpooledEvent(new_producer_event_id(), event.thread_id, text, facts_of(event))
         if not await self._spool.add(row, event, durable=urgent):
             return
         if urgent:

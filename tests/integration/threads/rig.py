@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from bbhost.environment.supervisor import Supervisor
 from bbhost.environment.threads.ports import ThreadPorts
 from bbhost.environment.threads.service import ThreadService
 from bbhost.errors import BbhostError
+from bbhost.journal.values import SpooledEvent
 from bbhost.processes.keeper import ProcessKeeper
 from bbhost.workspace.files.storage import ThreadStorage
 from tests.fakes.world import FakeWorld
@@ -156,6 +157,29 @@ class FakeServer:
 
     def text(self) -> str:
         return "".join(event.delta for event in self.of(e.AgentMessageDelta))
+
+
+@define(eq=False)
+class MemoryJournal:
+    """The facts of threads, without a disk."""
+
+    kept: dict[str, str] = field(factory=dict)
+    events: list[SpooledEvent] = field(factory=list)
+
+    async def facts(self, prefix: str) -> dict[str, str]:
+        await trio.lowlevel.checkpoint()
+        return {key: value for key, value in self.kept.items() if key.startswith(prefix)}
+
+    async def set_fact(self, key: str, value: str | None) -> None:
+        await trio.lowlevel.checkpoint()
+        if value is None:
+            self.kept.pop(key, None)
+        else:
+            self.kept[key] = value
+
+    async def append_events(self, events: Sequence[SpooledEvent]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.events += events
 
 
 def resolve(
@@ -303,7 +327,9 @@ async def open_rig(tmp_path: Path, **tables: dict) -> AsyncIterator[Rig]:
     supervisor = Supervisor(evolve(world.services(), open_boundary=keeper.open_boundary))
     server = FakeServer()
     storage = ThreadStorage(tmp_path / "storage")
-    ports = ThreadPorts(server, StorageOnDisk(storage), Maintenance(keeper, tmp_path))
+    ports = ThreadPorts(
+        server, StorageOnDisk(storage), Maintenance(keeper, tmp_path), MemoryJournal()
+    )
     registry = make_registry({**TABLES, **tables})
     service = ThreadService(
         supervisor, ports, registry, ShellFacts("http://127.0.0.1:1", 4321, "/opt/cli")

@@ -11,17 +11,16 @@ from tests.fakes.stock_server import StockServer
 from tests.system.daemon.harness import (
     refuse,
     run_daemon_process,
-    running_commands,
     succeed,
     unmanaged_spec,
 )
 from tests.system.daemon.threads import (
-    FAKES,
     FULL,
     ONE,
     THREAD,
     Thread,
     accepted_requests,
+    agents_of,
     write_config,
 )
 
@@ -32,11 +31,6 @@ pytestmark = pytest.mark.slow
 def variables(tmp_path: Path) -> dict[str, str]:
     """Variables with which a daemon knows the scripted agents."""
     return write_config(tmp_path / "config.toml")
-
-
-def agents() -> set[bytes]:
-    """Command lines of scripted agents that run."""
-    return {line for line in running_commands() if str(FAKES).encode() in line}
 
 
 async def provision(server: StockServer, thread: Thread) -> None:
@@ -82,7 +76,7 @@ async def test_a_conversation_with_codex(
             assert len(accepted_requests(thread)) == 5
             thread.check_events()
             assert await daemon.terminate() == 0
-    assert agents() == set()
+    assert agents_of(data_dir.parent) == set()
 
 
 async def test_approvals_and_tools(
@@ -190,7 +184,7 @@ async def test_a_conversation_over_acp(
             await thread.wait_text("waiting")
             await thread.stop()
             assert await thread.wait_completed(5) == "interrupted"
-            assert agents() == set()
+            assert agents_of(data_dir.parent) == set()
             assert await thread.submit("hello again") == "new-turn"
             assert await thread.wait_completed(6) == "completed"
             assert {one["providerThreadId"] for one in thread.events("thread/identity")} == {
@@ -227,7 +221,7 @@ async def test_stop_rename_archive_and_deleted(
             await thread.stop()
             # The server has been told of the end before the result of the stop.
             assert thread.events("turn/completed")[0]["status"] == "interrupted"
-            assert agents() == set()
+            assert agents_of(data_dir.parent) == set()
             assert thread.events("system/error") == []
             await thread.stop()
             await succeed(server, thread.command("thread.archive", **archive))
@@ -246,7 +240,7 @@ async def test_stop_rename_archive_and_deleted(
             assert await succeed(server, unarchive) == {}
             assert await succeed(server, thread.command("thread.deleted")) == {}
             assert not storage.exists()
-            assert agents() == set()
+            assert agents_of(data_dir.parent) == set()
             thread.check_events()
 
 
@@ -345,10 +339,10 @@ async def test_destroy_in_the_middle_of_a_turn(
             assert hidden.exists()
             assert await succeed(server, destroy) == {}
             assert not hidden.exists()
-            assert agents() == set()
+            assert agents_of(data_dir.parent) == set()
             assert await thread.wait_completed() == "interrupted"
             await refuse(server, thread.start_command("say x"), "environment_destroyed")
-            assert agents() == set()
+            assert agents_of(data_dir.parent) == set()
             # A start that races the end lifts nothing, whichever of the two is first.
             again = Thread(server, repo, thread_id="thr_two", environment_id="env_two")
             await provision(server, again)
@@ -358,7 +352,7 @@ async def test_destroy_in_the_middle_of_a_turn(
             ]
             results = [await server.wait_result(row) for row in rows]
             assert results[1]["ok"], results
-            assert agents() == set()
+            assert agents_of(data_dir.parent) == set()
             assert again.events("turn/started") == [] or await again.wait_completed()
             assert (await daemon.control("GET", "/status"))["environmentList"] == []
             again.check_events()

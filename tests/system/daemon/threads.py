@@ -10,7 +10,7 @@ from attrs import define, field
 
 from bbhost.contract.ids import new_client_request_id
 from tests.fakes.stock_server import StockServer
-from tests.system.daemon.harness import succeed, unmanaged_context
+from tests.system.daemon.harness import running_commands, succeed, unmanaged_context
 
 FAKES = Path(__file__).parents[2] / "fakes"
 ONE = "env_one"
@@ -26,12 +26,12 @@ FULL = {**ASK, "permissionMode": "full", "permissionEscalation": None}
 
 CONFIG = f"""
 [providers.codex]
-argv = [{json.dumps(sys.executable)}, {json.dumps(str(FAKES / "codex_app_server.py"))}]
+argv = [{json.dumps(sys.executable)}, {json.dumps(str(FAKES / "codex_app_server.py"))}, "%(mark)s"]
 environ = {{ FAKE_CODEX_LOG = "%(log)s", SOME_API_KEY = "sk-configured-secret-000000" }}
 
 [providers.acp]
 kind = "acp"
-argv = [{json.dumps(sys.executable)}, {json.dumps(str(FAKES / "acp_agent.py"))}]
+argv = [{json.dumps(sys.executable)}, {json.dumps(str(FAKES / "acp_agent.py"))}, "%(mark)s"]
 
 [providers.shell]
 kind = "command"
@@ -46,8 +46,14 @@ argv = ["no-such-agent-program"]
 def write_config(path: Path) -> dict[str, str]:
     """Write a configuration with scripted agents; return the variables that name it."""
     log = path.parent / "codex.log"
-    path.write_text(CONFIG % {"log": log})
+    path.write_text(CONFIG % {"log": log, "mark": path.parent})
     return {"BBHOST_CONFIG": str(path), "BBHOST_DRAIN_SECONDS": "1"}
+
+
+def agents_of(directory: Path) -> set[bytes]:
+    """Command lines of the scripted agents that run by the configuration in ``directory``."""
+    mark = b"\0%b\0" % str(directory).encode()
+    return {line for line in running_commands() if mark in line}
 
 
 @define(eq=False)

@@ -8,6 +8,8 @@ from collections import OrderedDict
 
 from bbhost.contract import events as e
 
+REQUESTS_REMEMBERED = 64
+"""Requests that are known to be part of a turn; more than may wait for one."""
 TURNS_REMEMBERED = 16
 """Turns of which late events still pass."""
 
@@ -21,6 +23,7 @@ class TurnGate:
 
     def __init__(self) -> None:
         self._turns: OrderedDict[str, None] = OrderedDict()
+        self._accepted: OrderedDict[str, None] = OrderedDict()
         self._on_its_way: e.ThreadEvent | None = None
         """The beginning or end of a turn that is admitted and not told yet."""
         self.active: str | None = None
@@ -45,6 +48,10 @@ class TurnGate:
 
     def told(self, event: e.ThreadEvent) -> None:
         """An admitted event was handed on."""
+        if isinstance(event, e.TurnInputAccepted):
+            self._accepted[event.client_request_id] = None
+            if len(self._accepted) > REQUESTS_REMEMBERED:
+                self._accepted.popitem(last=False)
         if event is not self._on_its_way:
             return
         self._on_its_way = None
@@ -55,6 +62,10 @@ class TurnGate:
                 self._turns.popitem(last=False)
         else:
             self.active = None
+
+    def was_accepted(self, request_id: str) -> bool:
+        """Whether a request has become part of a turn, as far as it was told."""
+        return request_id in self._accepted
 
     def retract(self, event: e.ThreadEvent) -> None:
         """An admitted event was not handed on, or it is not certain that it was."""

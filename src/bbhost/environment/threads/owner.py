@@ -142,18 +142,24 @@ class ThreadOwner:
             # A defect here must not end the terminals and threads beside.
             log.exception("owner of thread %s crashed", self.thread_id)
         finally:
+            waiting = (*([self._starting] if self._starting else ()), *self._queue)
+            taken = [submit for submit in waiting if submit.reply.is_given]
             self._close()
-            turn = self.gate.active
-            if turn is not None:
-                # Shield budget: GOODBYE_SECONDS, for one event.
-                with trio.move_on_after(GOODBYE_SECONDS, shield=True):
-                    await self.publish(
-                        telling.completed(
-                            self.thread_id, self.provider_thread_id, turn, "interrupted"
-                        )
-                    )
+            # Shield budget: GOODBYE_SECONDS, for a few events.
+            with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                await self._say_goodbye(taken)
             self.closed.set()
             self._on_closed(self)
+
+    async def _say_goodbye(self, taken: Sequence[m.Submit]) -> None:
+        """The environment was left: tell of the turn that ran, and of those that were to come."""
+        turn = self.gate.active
+        if turn is not None:
+            await self.publish(
+                telling.completed(self.thread_id, self.provider_thread_id, turn, "interrupted")
+            )
+        for submit in taken:
+            await self._deeds.tell_unbegun(submit)
 
     def _close(self) -> None:
         gone: BbhostError
@@ -213,7 +219,7 @@ class ThreadOwner:
         else:
             self._queue.append(submit)
             if self.provider_thread_id is not None:
-                self._mailbox.answer(submit, self.provider_thread_id, is_steer=False)
+                self._start(self._deeds.take_into_queue, submit)
 
     def _steers(self, submit: m.Submit) -> bool:
         target = submit.target
@@ -267,9 +273,12 @@ class ThreadOwner:
             return
         was_taken = failed.submit.reply.is_given
         self._mailbox.refuse(failed.submit, failed.error)
-        if was_taken and not self._stops:
-            # It had been taken into the queue, so nobody else tells.
+        # Where it had been taken into the queue, nobody else tells.
+        if was_taken and self._stops:
+            self._queue.append(failed.submit)
+        elif was_taken:
             self._start(self.publish, telling.thread_error(self.thread_id, failed.error.message))
+            self._start(self._deeds.forget, failed.submit)
         if self._accept(Transition.START_FAILED, turn=failed.turn):
             self._leave_turn()
 

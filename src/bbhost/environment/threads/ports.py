@@ -1,5 +1,6 @@
 """What threads need from the rest of the daemon. Interfaces; ``daemon/thread_ports.py`` has them real."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,7 @@ from bbhost.agents.provider import ToolInvocation
 from bbhost.contract.events import ThreadEvent
 from bbhost.contract.session import InteractiveResponse, PendingInteraction, ToolCallResponse
 from bbhost.domain.ids import ThreadId
+from bbhost.journal.values import SpooledEvent
 from bbhost.processes.spawn import ProcessOpener
 
 
@@ -102,6 +104,22 @@ class MaintenancePort(Protocol):
         ...
 
 
+class TurnJournal(Protocol):
+    """The journal. Every method may raise JournalError; changes are durable on return."""
+
+    async def facts(self, prefix: str) -> dict[str, str]:
+        """All facts whose key begins with ``prefix``."""
+        ...
+
+    async def set_fact(self, key: str, value: str | None) -> None:
+        """Store a fact; None forgets it."""
+        ...
+
+    async def append_events(self, events: Sequence[SpooledEvent]) -> None:
+        """Have events delivered, before any that are published later."""
+        ...
+
+
 @frozen
 class ThreadPorts:
     """All of them."""
@@ -109,3 +127,4 @@ class ThreadPorts:
     server: ServerPort
     storage: StoragePort
     maintenance: MaintenancePort
+    journal: TurnJournal

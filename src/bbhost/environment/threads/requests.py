@@ -1,59 +1,46 @@
-"""Requests of users that have been carried out: a command that is delivered twice acts once."""
+"""Requests of users: a command that is delivered twice, or over a crash, acts once."""
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from logging import getLogger
 
 import trio
-from attrs import define, field
 
 from bbhost.domain.ids import ThreadId
+from bbhost.environment.threads.ledger import RequestLedger
+from bbhost.environment.threads.mail import Submitted
+from bbhost.errors import JournalError
 
-T = TypeVar("T")
-
-REQUESTS_REMEMBERED = 4_096
-"""Requests whose outcome is kept. A server delivers again within minutes, not days."""
-
-
-@define(eq=False)
-class _Request:
-    done: trio.Event = field(factory=trio.Event)
-    outcome: Any = None
+log = getLogger(__name__)
 
 
 class RequestMemory:
     """Outcomes by request. One that failed is forgotten, and may be tried again."""
 
-    def __init__(self) -> None:
-        self._requests: OrderedDict[tuple[ThreadId, str], _Request] = OrderedDict()
+    def __init__(self, ledger: RequestLedger) -> None:
+        self._ledger = ledger
+        self._running: dict[tuple[ThreadId, str], trio.Event] = {}
 
     async def once(
-        self, thread_id: ThreadId, request_id: str, run: Callable[[], Awaitable[T]]
-    ) -> T:
-        """Run, or wait for the run that is under way, or return what it returned.
+        self, thread_id: ThreadId, request_id: str, run: Callable[[], Awaitable[Submitted]]
+    ) -> Submitted:
+        """Run, or wait for the run that is under way, or return what is known to have become of it.
 
-        Cancellation: of the one that runs, it; those that wait run it anew.
+        Cancellation: of the one that runs, it; those that wait run it anew, unless an agent has it.
         """
         key = (thread_id, request_id)
-        while (known := self._requests.get(key)) is not None:
-            await known.done.wait()
-            if self._requests.get(key) is known:
-                outcome: T = known.outcome
-                return outcome
-        request = self._requests[key] = _Request()
+        while (running := self._running.get(key)) is not None:
+            await running.wait()
+        known = self._ledger.find(thread_id, request_id)
+        if known is not None:
+            return known
+        self._running[key] = trio.Event()
         try:
-            request.outcome = await run()
-        except BaseException:
-            del self._requests[key]
+            return await run()
+        except Exception:
+            try:
+                await self._ledger.forget(thread_id, request_id)
+            except JournalError as error:
+                log.error("a request that failed is still on record: %s", error)
             raise
         finally:
-            request.done.set()
-        if len(self._requests) > REQUESTS_REMEMBERED:
-            self._forget_oldest()
-        return request.outcome  # type: ignore[no-any-return] # set just above
-
-    def _forget_oldest(self) -> None:
-        for key, request in self._requests.items():
-            if request.done.is_set():
-                del self._requests[key]
-                return
+            self._running.pop(key).set()

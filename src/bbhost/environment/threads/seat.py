@@ -11,6 +11,7 @@ from bbhost.contract.events import ThreadEvent
 from bbhost.domain.ids import ThreadId
 from bbhost.environment.stay import ReadyStay
 from bbhost.environment.threads.host import HostContext, HostOwner, ThreadHost
+from bbhost.environment.threads.ledger import RequestLedger
 from bbhost.environment.threads.mail import Exited
 from bbhost.environment.threads.mailbox import CLOSING
 from bbhost.errors import AgentError, BbhostError
@@ -30,6 +31,7 @@ class OwnerContext:
     place: AgentPlace
     stay: ReadyStay
     host: HostContext
+    ledger: RequestLedger
 
 
 class AgentSeat:

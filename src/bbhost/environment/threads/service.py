@@ -26,6 +26,7 @@ from bbhost.environment.supervisor import Supervisor
 from bbhost.environment.threads.attachments import stage_attachments
 from bbhost.environment.threads.host import HostContext
 from bbhost.environment.threads.interactions import Interactions
+from bbhost.environment.threads.ledger import RequestLedger
 from bbhost.environment.threads.mail import Submit, Submitted
 from bbhost.environment.threads.mailbox import ThreadClosingError
 from bbhost.environment.threads.owner import ThreadOwner
@@ -74,7 +75,8 @@ class ThreadService:
         self._facts = facts
         self._owners: dict[ThreadId, ThreadOwner] = {}
         self._interactions = Interactions(ports.server)
-        self._requests = RequestMemory()
+        self._ledger = RequestLedger(ports.journal)
+        self._requests = RequestMemory(self._ledger)
         self._flights: SingleFlight[ModelList] = SingleFlight()
         self._models: dict[str, tuple[float, ModelList]] = {}
 
@@ -104,8 +106,13 @@ class ThreadService:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Threads live in their environments; this lasts as long as they may be asked for.
 
+        When it has started, the end of what an earlier daemon left is on its way to the server.
+
+        Raises:
+            JournalError: what an earlier daemon left cannot be read.
         Cancellation: whoever asks from then on is refused; environments end their threads themselves.
         """
+        await self._ledger.open()
         task_status.started()
         await trio.sleep_forever()
 
@@ -204,7 +211,9 @@ class ThreadService:
         )
         provider = self._registry.provider(definition)
         owner = ThreadOwner(
-            OwnerContext(thread_id, definition.id, provider, place, handle.stay, host),
+            OwnerContext(
+                thread_id, definition.id, provider, place, handle.stay, host, self._ledger
+            ),
             self._owner_closed,
         )
         handle.stay.host(owner.run)

@@ -22,6 +22,13 @@ def completed(
     return e.TurnCompleted(thread_id, e.TurnScope(turn_id), provider_thread_id, status, fault)
 
 
+def accepted(
+    thread_id: ThreadId, provider_thread_id: str, turn_id: str, request_id: str
+) -> e.ThreadEvent:
+    """A request became part of a turn."""
+    return e.TurnInputAccepted(thread_id, e.TurnScope(turn_id), provider_thread_id, request_id)
+
+
 def unbegun(
     thread_id: ThreadId, provider_thread_id: str, request_id: str, message: str | None = None
 ) -> list[e.ThreadEvent]:
@@ -29,7 +36,7 @@ def unbegun(
     scope = e.TurnScope(f"turn_{request_id}")
     return [
         e.TurnStarted(thread_id, scope, provider_thread_id),
-        e.TurnInputAccepted(thread_id, scope, provider_thread_id, request_id),
+        accepted(thread_id, provider_thread_id, scope.turn_id, request_id),
         completed(thread_id, provider_thread_id, scope.turn_id, "interrupted", message),
     ]
 

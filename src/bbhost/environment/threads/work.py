@@ -11,7 +11,7 @@ from bbhost.environment.threads import telling
 from bbhost.environment.threads.host import HostOwner
 from bbhost.environment.threads.mailbox import CLOSING, Mailbox
 from bbhost.environment.threads.seat import AgentSeat, OwnerContext, told_error
-from bbhost.errors import AgentError, BbhostError
+from bbhost.errors import AgentError, BbhostError, JournalError
 from bbhost.toolkit.faults import fault_point
 
 log = getLogger(__name__)
@@ -40,6 +40,8 @@ class ThreadWork:
             try:
                 agent = await self._seat.ensure(work, submit.settings)
                 fault_point("thread.agent_started")
+                await self._note(submit, is_steer=False)
+                fault_point("thread.noted")
                 await agent.start_turn(submit.request)
                 fault_point("thread.turn_started")
             except Exception as caught:
@@ -53,6 +55,11 @@ class ThreadWork:
         """Add to the turn that runs; the next turn where it takes nothing more."""
         agent, took = self._seat.agent, False
         try:
+            await self._note(submit, is_steer=True)
+        except JournalError as error:
+            self._mailbox.refuse(submit, error)
+            return
+        try:
             took = agent is not None and await agent.steer(submit.request)
         except BbhostError as error:
             # It does not react: as good as gone. The request becomes the first of the next.
@@ -63,6 +70,15 @@ class ThreadWork:
         else:
             submit.target = StartTarget()
             await self._mailbox.post(submit)
+
+    async def take_into_queue(self, submit: m.Submit) -> None:
+        """Answer a request whose turn comes later; it is told of even over a crash."""
+        try:
+            await self._note(submit, is_steer=False)
+        except JournalError as error:
+            log.error("a request waits unanswered, it cannot be noted: %s", error)
+        else:
+            self._answer(submit, is_steer=False)
 
     async def stop(self, turn: int, over: trio.Event) -> None:
         """Interrupt the turn that runs and wait, within bounds, until it is over."""
@@ -104,11 +120,23 @@ class ThreadWork:
     async def tell_unbegun(self, submit: m.Submit) -> None:
         """Tell that a request which was taken will never have its turn."""
         provider_thread_id = self._owner.provider_thread_id
-        if provider_thread_id is None:
-            return
         request_id = submit.request.request_id
+        if provider_thread_id is None or self._owner.gate.was_accepted(request_id):
+            return
         for event in telling.unbegun(self._context.thread_id, provider_thread_id, request_id):
             await self._owner.publish(event)
+
+    async def _note(self, submit: m.Submit, *, is_steer: bool) -> None:
+        submitted = m.Submitted(self._owner.provider_thread_id or "", is_steer)
+        request_id = submit.request.request_id
+        await self._context.ledger.note(self._context.thread_id, request_id, submitted)
+
+    async def forget(self, submit: m.Submit) -> None:
+        """A request that was taken has failed, and has been told to have."""
+        try:
+            await self._context.ledger.forget(self._context.thread_id, submit.request.request_id)
+        except JournalError as error:
+            log.error("a request that failed is still on record: %s", error)
 
     def _answer(self, submit: m.Submit, *, is_steer: bool) -> None:
         self._mailbox.answer(submit, self._owner.provider_thread_id or "", is_steer=is_steer)
