@@ -67,7 +67,9 @@ class Interactions:
                 self._take_back(question, "the turn ended while awaiting user interaction")
             raise
         finally:
-            del self._waiting[key]
+            # An agent that uses an id again has a later question under it.
+            if self._waiting.get(key) is waiting:
+                del self._waiting[key]
 
     async def _wait_answer(
         self, question: PendingInteraction, waiting: _Waiting
