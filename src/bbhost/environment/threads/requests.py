@@ -34,13 +34,19 @@ class RequestMemory:
         if known is not None:
             return known
         self._running[key] = trio.Event()
+        failure: Exception
         try:
-            return await run()
-        except Exception:
             try:
-                await self._ledger.forget(thread_id, request_id)
-            except JournalError as error:
-                log.error("a request that failed is still on record: %s", error)
-            raise
+                return await run()
+            except Exception as error:
+                failure = error
+            await self._forget(key)
+            raise failure
         finally:
             self._running.pop(key).set()
+
+    async def _forget(self, key: tuple[ThreadId, str]) -> None:
+        try:
+            await self._ledger.forget(*key)
+        except JournalError as error:
+            log.error("a request that failed is still on record: %s", error)
