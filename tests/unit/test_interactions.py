@@ -23,9 +23,9 @@ class Server:
 
 async def test_a_question_that_is_asked_twice_ends_twice() -> None:
     """An agent may use the id of a request again before it was answered; it hurts nobody else."""
-    interactions = Interactions(cast(ServerPort, Server()))
+    interactions = Interactions(cast("ServerPort", Server()))
     question = PendingInteraction(
-        ThreadId("thr_1"), "turn_1", "codex", "p_1", "request_1", cast(Any, None)
+        ThreadId("thr_1"), "turn_1", "codex", "p_1", "request_1", cast("Any", None)
     )
     first = trio.CancelScope()
 
