@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 GUESTS_SECONDS = 1.0
 """For terminals and threads to say goodbye at stop. With ``drain_seconds`` and the rest: under five seconds."""
 FLUSH_SECONDS = 0.5
+LEAVE_SECONDS = 0.3
+"""For the socket to be closed with a goodbye; after that it is cut."""
 END_PROCESSES_SECONDS = 2.0
 
 
@@ -130,27 +132,31 @@ async def _run_session(
 ) -> None:
     """Hold the session until the end, then leave it in good order."""
     failures: list[BbhostError] = []
+    left = trio.Event()
 
-    async def run(task_status: trio.TaskStatus[None]) -> None:
+    async def run() -> None:
         try:
-            await session.run(task_status=task_status)
+            await session.run()
         except BbhostError as error:
             failures.append(error)
-            task_status.started()
             stop.set("the session could not be started")
+        finally:
+            left.set()
 
     async def wait_dismissed() -> None:
         end = await session.wait_dismissed()
         stop.set(f"the server dismissed this daemon: {end.cause}")
 
     async with trio.open_nursery() as link:
-        link.start_soon(link.start, run)
+        link.start_soon(run)
         link.start_soon(wait_dismissed)
         link.start_soon(notices.tell_ready, session)
         await stop.event.wait()
         log.info("stopping: %s", stop.reason)
         if not failures:
             await _say_goodbye(parts, session)
+            with trio.move_on_after(LEAVE_SECONDS):
+                await left.wait()
         link.cancel_scope.cancel(reason="the daemon stops")
     if failures:
         raise failures[0]
