@@ -20,6 +20,7 @@ from bbhost.processes.environ import child_environ
 from bbhost.processes.spawn import ProcessOpener
 from bbhost.toolkit.histogram import Histogram
 from bbhost.workspace.config_scan import ConfigScan, ConfigScanner
+from bbhost.workspace.git_slots import GitSlots
 from bbhost.workspace.hardening import (
     ALWAYS,
     DIFF_GUARDS,
@@ -32,7 +33,7 @@ from bbhost.workspace.repository import GitDirs, find_git_dirs, git_dirs_of
 from bbhost.workspace.submodules import SubmoduleScanner
 
 GIT_PROCESSES_AT_ONCE = 8
-"""Children of one :class:`Git` at a time; those who ask for more wait, first come first served."""
+"""Children of one :class:`Git` at a time; those who ask for more wait (:mod:`bbhost.workspace.git_slots`)."""
 OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of stdout of one child; more is a failure unless the caller takes the output piecewise."""
 SCAN_SECONDS = 15.0
@@ -83,7 +84,7 @@ class Git:
         self, *, executable: str = "git", processes_at_once: int = GIT_PROCESSES_AT_ONCE
     ) -> None:
         self._executable = executable
-        self._slots = trio.CapacityLimiter(processes_at_once)
+        self._slots = GitSlots(processes_at_once)
         self._processes: Counter[str] = Counter()
         self._seconds: dict[str, Histogram] = {}
         self._scanner = ConfigScanner(self._list_config)
@@ -93,17 +94,16 @@ class Git:
 
     def statistics(self) -> GitStatistics:
         """Return a snapshot of the counts."""
-        slots = self._slots.statistics()
         return GitStatistics(
             MappingProxyType(dict(self._processes)),
-            running=slots.borrowed_tokens,
-            waiting=slots.tasks_waiting,
+            running=self._slots.running,
+            waiting=self._slots.waiting,
             seconds=MappingProxyType(self._seconds),
         )
 
     def set_processes_at_once(self, number: int) -> None:
         """Change the number of children at a time; those that run go on."""
-        self._slots.total_tokens = number
+        self._slots.resize(number)
 
     async def run(
         self,
@@ -155,7 +155,7 @@ class Git:
         argv = list(args)
         if args[0] in DIFF_VERBS:
             argv[1:1] = DIFF_GUARDS
-        async with self._slots:
+        async with self._slots.hold(str(cwd)):
             self._processes[args[0]] += 1
             completed = await self._bounded(
                 argv,
@@ -206,7 +206,7 @@ class Git:
         """List configuration for the scanner, with nothing overridden: listing executes nothing."""
         # A file that is named outright needs no repository; all else is the repository's own.
         env = {} if args[0] == "--file" else {"GIT_DIR": str(cwd)}
-        async with self._slots:
+        async with self._slots.hold(str(cwd)):
             self._processes["config"] += 1
             completed = await self._bounded(["config", *args], SCAN_SECONDS, _Spawn(cwd, env))
         if completed.returncode != 0 or completed.truncated:
