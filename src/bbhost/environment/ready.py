@@ -142,16 +142,16 @@ class ReadyWork:
             self._services.note_change(self._environment_id, EnvironmentChange.GIT_REFS)
         # The cache knows whether the moved refs matter here; where they do not, this costs no git.
         if batch.workspace or batch.unknown or refs_differ:
-            await self._compare_status()
+            await self._compare_status(at_any_age=not (batch.workspace or batch.unknown))
             self.baseline.set()
         self._followed = True
         if self._tell_first:
             self._tell_first = False
             self.note_everything_changed()
 
-    async def _compare_status(self) -> None:
+    async def _compare_status(self, *, at_any_age: bool) -> None:
         try:
-            reading = await self.cache.read()
+            reading = await self.cache.read(at_any_age=at_any_age)
         except (NotGitRepoError, PathNotFoundError):
             raise
         except BbhostError as error:
