@@ -2,7 +2,6 @@
 
 import json
 import logging
-import logging.handlers
 import sys
 import time
 from pathlib import Path
@@ -69,7 +68,10 @@ def set_up_logs(level: str, style: str, file: Path | None) -> None:
     handler: logging.Handler
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
+        # Loaded for those who ask for a file: it brings sockets and pickling with it.
+        from logging.handlers import RotatingFileHandler
+
+        handler = RotatingFileHandler(
             file, maxBytes=ROTATE_BYTES, backupCount=ROTATE_FILES, encoding="utf-8"
         )
     else:
