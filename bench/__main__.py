@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> int:
         names = [name for name in MEASURES if name in wanted]
         if names:
             trio.run(_measure, root, report, names)
-    report.finish(RATIOS)
-    return _show(report, options)
+        report.finish(RATIOS)
+        return _show(report, options)
 
 
 async def _measure(root: Path, report: Report, names: list[str]) -> None:
