@@ -89,7 +89,7 @@ class EnvironmentCore:
         state: EnvironmentState = EnvironmentState.PROVISIONING,
         cause: TeardownCause | None = None,
     ) -> None:
-        self._state = state
+        self._machine = EnvironmentMachine(start_value=state)
         self._stay = 1
         self._cause = cause
 
@@ -99,7 +99,7 @@ class EnvironmentCore:
     @property
     def state(self) -> EnvironmentState:
         """The present state."""
-        return self._state
+        return EnvironmentState(self._machine.state_name)
 
     @property
     def stay(self) -> int:
@@ -140,7 +140,10 @@ class EnvironmentCore:
         """
         if event in WORK_OUTCOMES and stay != self._stay:
             return None
-        target = self._follow_table(event, idle=idle, workspace_intact=workspace_intact)
+        # A scratch machine takes the event, so that the table alone says what is legal.
+        scratch = EnvironmentMachine(start_value=self.state)
+        scratch.accept(event, idle=idle, workspace_intact=workspace_intact)
+        target = EnvironmentState(scratch.state_name)
         cause = None if target is EnvironmentState.READY else _CAUSES.get(event, self._cause)
         return Decision(event, self.state, target, cause, self._stay + 1)
 
@@ -153,18 +156,6 @@ class EnvironmentCore:
         if decision.stay != self._stay + 1 or decision.source is not self.state:
             raise IllegalEventError(f"{decision} was decided for another stay than {self!r}")
         # The guards were asked when the decision was made; the facts they saw still hold for it.
-        self._state = self._follow_table(decision.event, idle=True, workspace_intact=True)
+        self._machine.accept(decision.event, idle=True, workspace_intact=True)
         self._stay = decision.stay
         self._cause = decision.cause
-
-    def _follow_table(
-        self, event: EnvironmentEvent, *, idle: bool, workspace_intact: bool
-    ) -> EnvironmentState:
-        """The table alone says what is legal: a machine in the present state takes the event.
-
-        The machine is made for that moment. A thousand environments that wait for something to
-        happen would keep a thousand of them, 14 KiB each.
-        """
-        machine = EnvironmentMachine(start_value=self._state)
-        machine.accept(event, idle=idle, workspace_intact=workspace_intact)
-        return EnvironmentState(machine.state_name)
