@@ -20,7 +20,7 @@ from bench.meters import children_cpu_seconds, cpu_seconds
 from bench.report import Report
 from bench.server import BenchServer, run_bench_server
 
-SETTLE_SECONDS = 120.0
+SETTLE_SECONDS = 600.0
 """Longest wait for the daemon to have come to rest."""
 CONCURRENT = 8
 """Environments made at a time where making them is not what is measured."""

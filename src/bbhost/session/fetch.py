@@ -122,6 +122,9 @@ class CommandFetcher:
                 return
             self._batch = min(BATCH_LIMIT, self._batch * 2)
             await self._take_in(batch)
+            if len(batch) < limit:
+                # There were no more. Of any that came since there is a hint, which was kept.
+                return
 
     async def _take_in(self, batch: tuple[object, ...]) -> None:
         fault_point("fetch.received")
