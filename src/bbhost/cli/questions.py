@@ -27,6 +27,12 @@ def describe(interaction: Interaction) -> str:
     return f"{subject['kind']} {about}{reason}"
 
 
+def wants_decision(interaction: Interaction) -> bool:
+    """Whether it asks for permission; otherwise for an answer in words."""
+    payload: Any = structure(InteractionPayload, interaction.payload)
+    return not isinstance(payload, UserQuestion)
+
+
 def choose_resolution(
     interaction: Interaction, *, deny: bool, for_session: bool, answer: str | None
 ) -> object:

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 import trio
 
+from bbhost.cli.asking import asking
 from bbhost.cli.client import HubClient, segment
 from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.printing import clean, say, say_json
@@ -86,6 +87,8 @@ async def wait_broken(client: HubClient, thread_id: str) -> Thread:
 async def follow_turn(client: HubClient, thread_id: str, after: int, *, as_json: bool) -> Event:
     """Print a turn until it ends; return the event it ended with.
 
+    On a terminal, what the agent asks meanwhile is asked there.
+
     Raises:
         CommandError: the thread broke, or the hub has gone.
     """
@@ -99,7 +102,8 @@ async def follow_turn(client: HubClient, thread_id: str, after: int, *, as_json:
             nursery.cancel_scope.cancel(reason="the thread broke")
 
         nursery.start_soon(look_out)
-        end = await print_events(client, thread_id, after, as_json=as_json, until_idle=True)
+        async with asking(client, thread_id, as_json=as_json):
+            end = await print_events(client, thread_id, after, as_json=as_json, until_idle=True)
         nursery.cancel_scope.cancel(reason="the turn has ended")
     if end is not None:
         return end

@@ -109,9 +109,10 @@ async def follow(
     ] = False,
 ) -> Answer | None:
     """Print what happens in a thread, from its beginning, as it happens."""
+    from bbhost.cli.asking import asking
     from bbhost.cli.thread_following import print_events
 
-    async with cli.client() as client:
+    async with cli.client() as client, asking(client, thread, as_json=cli.json):
         await print_events(client, thread, after, as_json=cli.json, until_idle=until_idle)
     return None
 
