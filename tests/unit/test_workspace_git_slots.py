@@ -7,7 +7,7 @@ from bbhost.workspace.git_slots import GitSlots
 
 
 async def hold(slots: GitSlots, place: str, held: list[str]) -> None:
-    async with slots.hold(place):
+    async with slots.hold((place, "status")):
         held.append(place)
         await trio.sleep_forever()
 
@@ -32,7 +32,7 @@ async def test_with_one_slot_everybody_gets_it_in_turn() -> None:
     slots, order = GitSlots(1), list[int]()
 
     async def use(number: int) -> None:
-        async with slots.hold("/one"):
+        async with slots.hold(("/one", "status")):
             await trio.lowlevel.checkpoint()
             order.append(number)
 
@@ -48,10 +48,10 @@ async def test_giving_up_leaves_nothing(nursery: trio.Nursery) -> None:
     nursery.start_soon(hold, slots, "/a", held)
     await wait_all_tasks_blocked()
     with trio.move_on_after(0):
-        async with slots.hold("/a"):
+        async with slots.hold(("/a", "status")):
             raise AssertionError("the share is taken")
-    async with slots.hold("/b"):
+    async with slots.hold(("/a", "worktree")):
         assert slots.running == 2
     nursery.cancel_scope.cancel()
     await wait_all_tasks_blocked()
-    assert list(slots._places) in ([], ["/a"])
+    assert list(slots._places) in ([], [("/a", "status")])

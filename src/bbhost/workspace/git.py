@@ -155,7 +155,7 @@ class Git:
         argv = list(args)
         if args[0] in DIFF_VERBS:
             argv[1:1] = DIFF_GUARDS
-        async with self._slots.hold(str(cwd)):
+        async with self._slots.hold((str(cwd), args[0])):
             self._processes[args[0]] += 1
             completed = await self._bounded(
                 argv,
@@ -206,7 +206,7 @@ class Git:
         """List configuration for the scanner, with nothing overridden: listing executes nothing."""
         # A file that is named outright needs no repository; all else is the repository's own.
         env = {} if args[0] == "--file" else {"GIT_DIR": str(cwd)}
-        async with self._slots.hold(str(cwd)):
+        async with self._slots.hold((str(cwd), "config")):
             self._processes["config"] += 1
             completed = await self._bounded(["config", *args], SCAN_SECONDS, _Spawn(cwd, env))
         if completed.returncode != 0 or completed.truncated:

@@ -1,7 +1,8 @@
-"""Who may run a git child: so many at a time in all, and one directory never more than its share.
+"""Who may run a git child: so many at a time in all, and one verb in one directory never more than its share.
 
 Without the share, a file system that hangs under one checkout would hold every slot until the deadlines
-of its children pass, and everybody else's git would wait with it.
+of its children pass, and everybody else's git would wait with it. The verb counts too: the status of a
+checkout that hangs must not keep worktrees from being made of it.
 """
 
 from collections.abc import AsyncIterator
@@ -11,7 +12,10 @@ import trio
 from attrs import define, field
 
 SHARE_DIVISOR = 2
-"""One directory gets at most this part of the slots, at least one; the rest waits in line."""
+"""One place gets at most this part of the slots, at least one; the rest waits in line."""
+
+Place = tuple[str, str]
+"""Directory and verb."""
 
 
 @define(eq=False)
@@ -20,8 +24,8 @@ class GitSlots:
 
     total: int
     _all: trio.CapacityLimiter = field(init=False)
-    _places: dict[str, trio.CapacityLimiter] = field(factory=dict, init=False)
-    """A directory has a limiter while somebody holds or awaits a slot there."""
+    _places: dict[Place, trio.CapacityLimiter] = field(factory=dict, init=False)
+    """A place has a limiter while somebody holds or awaits a slot there."""
 
     def __attrs_post_init__(self) -> None:
         self._all = trio.CapacityLimiter(self.total)
@@ -49,8 +53,8 @@ class GitSlots:
         return max(1, self.total // SHARE_DIVISOR)
 
     @asynccontextmanager
-    async def hold(self, place: str) -> AsyncIterator[None]:
-        """Hold a slot for a child in ``place``. Cancellation: given back, or never taken."""
+    async def hold(self, place: Place) -> AsyncIterator[None]:
+        """Hold a slot for a child at ``place``. Cancellation: given back, or never taken."""
         limiter = self._places.get(place)
         if limiter is None:
             limiter = self._places[place] = trio.CapacityLimiter(self._share)
