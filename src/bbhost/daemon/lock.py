@@ -9,7 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bbhost.errors import BbhostError
@@ -24,6 +24,12 @@ class AlreadyRunningError(BbhostError):
     code = "already_running"
 
 
+class DataDirectoryError(BbhostError):
+    """The data directory cannot be made or written."""
+
+    code = "data_directory_unusable"
+
+
 def lock_path(data_dir: Path) -> Path:
     """The file that is locked."""
     return data_dir / "bbhost.lock"
@@ -35,9 +41,16 @@ def hold_lock(data_dir: Path) -> Iterator[None]:
 
     Raises:
         AlreadyRunningError: at once, naming the owner; nothing waits.
+        DataDirectoryError: the directory cannot be made or written.
     """
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(lock_path(data_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(lock_path(data_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataDirectoryError(
+            f"The data directory {data_dir} cannot be used: {error.strerror}; bbhost must be able to "
+            "write it"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,8 +61,9 @@ def hold_lock(data_dir: Path) -> Iterator[None]:
                 "stop it, or choose another --data-dir"
             ) from None
         _refuse_foreign(data_dir)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # the pid is for people; on a full disk the lock holds without it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
