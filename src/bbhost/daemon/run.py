@@ -10,7 +10,7 @@ import trio
 from bbhost.contract.messages import TerminalCloseReason
 from bbhost.daemon.assembly import Parts, open_parts
 from bbhost.daemon.config import Config
-from bbhost.daemon.handlers import make_handlers
+from bbhost.daemon.handlers import make_forerunners, make_handlers
 from bbhost.daemon.local.api import LocalApi
 from bbhost.daemon.local.serving import (
     bind_local_port,
@@ -119,6 +119,7 @@ async def _climb(
             parts.journal,
             parts.hooks,
             make_handlers(parts, publishing, lambda event: session.events.publish(event)),
+            while_waiting=make_forerunners(parts),
         )
     )
     parts.link.attach(session)

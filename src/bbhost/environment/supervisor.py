@@ -353,6 +353,22 @@ class Supervisor:
         if record.cause is TeardownCause.RETIRE:
             await self._give_free(record, context)
 
+    async def cut_short(self, environment_id: EnvironmentId) -> None:
+        """The order to destroy has come while the environment is being made: stop making it.
+
+        Does nothing in any other state: what runs on a ready environment is finished first.
+
+        Raises:
+            BbhostError: the order could not be journalled.
+        """
+        actor = self.actor(environment_id)
+        if (
+            actor is not None
+            and actor.durable.state is EnvironmentState.PROVISIONING
+            and not isinstance(actor.record.spec, AttachSpec)
+        ):
+            await actor.ask(EnvironmentEvent.DESTROY)
+
     async def _give_free(self, retired: EnvironmentRecord, context: WorkspaceContext) -> None:
         """It was being retired when the order came: the order is remembered all the same."""
         async with self._locks.hold(retired.environment_id):

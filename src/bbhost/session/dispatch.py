@@ -87,9 +87,11 @@ class Dispatcher:
         outbox: Outbox,
         flush_events: Callable[[], Awaitable[None]],
         *,
+        while_waiting: Mapping[str, Handler] | None = None,
         clock: Clock = wall_clock_ms,
     ) -> None:
         self._handlers = handlers
+        self._while_waiting = while_waiting or {}
         self._journal = journal
         self._outbox = outbox
         self._flush_events = flush_events
@@ -133,6 +135,9 @@ class Dispatcher:
         self._commands.start_soon(
             self._run_one, envelope, ticket, resumed, name=f"command {envelope.command.TYPE}"
         )
+        forerunner = self._while_waiting.get(envelope.spec.type)
+        if forerunner is not None and not ticket.is_ready:
+            self._commands.start_soon(self._run_ahead, forerunner, envelope)
 
     @property
     def room(self) -> int:
@@ -180,6 +185,13 @@ class Dispatcher:
             self._finished += 1
             self._admitted.value -= 1
             self._freed.value += 1
+
+    async def _run_ahead(self, forerunner: Handler, envelope: CommandEnvelope) -> None:
+        """Do what can be done for a command whose turn has not come; its own run answers for it."""
+        try:
+            await forerunner(envelope.command)
+        except Exception as error:
+            log.info("%s %s waits for its turn: %s", envelope.spec.type, envelope.id, error)
 
     async def _outcome(self, envelope: CommandEnvelope) -> str:
         """Run the handler; whatever happens, except cancellation, is an outcome."""

@@ -56,6 +56,7 @@ async def open_session(
     hooks: SessionHooks,
     handlers: Mapping[str, Handler],
     *,
+    while_waiting: Mapping[str, Handler] | None = None,
     poll_seconds: float = POLL_SECONDS,
 ) -> AsyncIterator["Session"]:
     """Make the session and its connections; nothing happens until it is run.
@@ -65,11 +66,13 @@ async def open_session(
         journal: where commands, results and events are kept.
         hooks: the daemon.
         handlers: for each type of command, what runs it.
+        while_waiting: for a type of command, what runs at once when one has to wait in its lane.
         poll_seconds: commands are fetched at least this often.
     """
     tls = client_tls(settings.url)
     async with open_client(settings.url, tls, settings.identity.host_key) as client:
-        yield Session(settings, journal, hooks, handlers, client, tls, poll_seconds)
+        dispatched = handlers, while_waiting or {}
+        yield Session(settings, journal, hooks, dispatched, client, tls, poll_seconds)
 
 
 class Session:
@@ -80,7 +83,7 @@ class Session:
         settings: SessionSettings,
         journal: Journal,
         hooks: SessionHooks,
-        handlers: Mapping[str, Handler],
+        dispatched: tuple[Mapping[str, Handler], Mapping[str, Handler]],
         client: ServerClient,
         tls: ssl.SSLContext | None,
         poll_seconds: float,
@@ -90,7 +93,10 @@ class Session:
         self._reports = ReportSender(journal, self._current, client.report_result)
         self.events = EventReporter(journal, self._current, client.post_events)
         """Takes the events of threads."""
-        self._dispatcher = Dispatcher(handlers, journal, self._reports, self.events.flush)
+        handlers, while_waiting = dispatched
+        self._dispatcher = Dispatcher(
+            handlers, journal, self._reports, self.events.flush, while_waiting=while_waiting
+        )
         self._fetcher = CommandFetcher(
             client, self._current, journal, self._dispatcher, poll_seconds=poll_seconds
         )
