@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,14 @@ async def run_daemon_process(
     environ: dict[str, str] | None = None,
     connected: bool = True,
     enrolled: bool = True,
+    wrapper: Sequence[str] = (),
 ) -> AsyncIterator[DaemonProcess]:
     """Run the daemon against ``server``; it is killed when the block is left and it still runs.
 
     Args:
         connected: wait until its socket is open.
         enrolled: give it an identity that the server knows.
+        wrapper: a program that is started instead, and turns into the daemon.
     """
     if enrolled:
         identify(server, data_dir)
@@ -125,7 +127,7 @@ async def run_daemon_process(
     with log.open("wb") as sink:
         process = await trio.lowlevel.open_process(
             [
-                *(sys.executable, "-m", "bbhost.daemon"),
+                *(*wrapper, sys.executable, "-m", "bbhost.daemon"),
                 *("--server-url", server.url, "--data-dir", str(data_dir)),
                 *("--host-name", "test-host", "--log-format", "json"),
                 *flags,

@@ -19,7 +19,6 @@ from tests.fakes.stock_server import run_stock_server
 from tests.system.daemon.crash_scenarios import ONE, SCENARIOS, Scenario, Setting
 from tests.system.daemon.end_state import Observer, differences
 from tests.system.daemon.harness import DaemonProcess, make_repository, run_daemon_process
-from tests.system.daemon.threads import Thread, write_config
 
 RUN_SECONDS = 120.0
 QUICK = {
@@ -36,12 +35,14 @@ EXPANSIONS = {
 }
 """Points whose name is made at run time."""
 ELSEWHERE = {
-    "health.check": "changes nothing; tests/system/systemd_service_steps.py stops the loop there",
-    "thread.staged": "test_crashed_threads below",
-    "thread.agent_started": "test_crashed_threads below",
-    "thread.turn_started": "test_crashed_threads below",
+    "health.check": "tests/system/systemd_service_steps.py",  # stops the loop there; changes nothing
+    "thread.noted": "tests/system/daemon/test_thread_crashes.py",
+    "thread.staged": "tests/system/daemon/test_thread_crashes.py",
+    "thread.agent_started": "tests/system/daemon/test_thread_crashes.py",
+    "thread.turn_started": "tests/system/daemon/test_thread_crashes.py",
 }
-"""Points without a case in the matrix, and why."""
+"""Points without a case in the matrix, and where theirs is. A turn that was killed cannot go on as if nothing
+had happened, so what must be then is said there."""
 
 
 def points_in_source() -> set[str]:
@@ -64,6 +65,8 @@ def test_every_point_has_a_case() -> None:
     tried = {point.partition("#")[0] for one in SCENARIOS.values() for point in one.points}
     assert points_in_source() == tried | set(ELSEWHERE)
     assert not tried & set(ELSEWHERE)
+    for point, file in ELSEWHERE.items():
+        assert f"{point}" in (Path(__file__).parents[3] / file).read_text(), point
 
 
 def _cases() -> list[Any]:
@@ -84,35 +87,6 @@ async def test_killed(name: str, point: str, tmp_path: Path) -> None:
     found = await _play(scenario, tmp_path / "killed", point)
     if differing := differences(expected, found):
         pytest.fail("\n".join(differing), pytrace=False)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("point", [name for name in ELSEWHERE if name.startswith("thread.")])
-async def test_crashed_threads(point: str, tmp_path: Path) -> None:
-    """A turn that was cut short cannot go on; it is answered, and what was told of it has an end."""
-    top = tmp_path / "threads"
-    top.mkdir()
-    variables = write_config(top / "config.toml")
-    repo = make_repository(top / "src" / "demo")
-    async with run_stock_server(
-        heartbeat_interval_ms=1000, redelivery_seconds=4.0, sweep_seconds=0.3
-    ) as server:
-        thread = Thread(server, repo)
-        with trio.fail_after(RUN_SECONDS):
-            fault = {**variables, "BBHOST_FAULT": f"kill:{point}"}
-            async with run_daemon_process(server, top / "data", environ=fault) as daemon:
-                row = await server.queue(thread.start_command("say hello"))
-                assert await daemon.wait() == -signal.SIGKILL
-            async with run_daemon_process(server, top / "data", environ=variables) as daemon:
-                result = await server.wait_result(row)
-                assert result["ok"] or result["errorMessage"], result
-                if result["ok"]:
-                    await thread.wait_completed()
-                await _quiet(daemon)
-                assert len(thread.events("turn/completed")) == len(thread.events("turn/started"))
-                assert await daemon.terminate() == 0
-            thread.check_events()
-            assert Observer(top, repo, top / "data").processes() == []
 
 
 _references: dict[str, dict[str, Any]] = {}
