@@ -1,6 +1,5 @@
 """Whether the journal takes writes, asked so that a disk that hangs keeps nobody."""
 
-import math
 
 import trio
 from attrs import define
@@ -28,7 +27,7 @@ class JournalProbe:
         async with trio.open_nursery() as writes:
             self._nursery = writes
             task_status.started()
-            await trio.sleep(math.inf)
+            await trio.sleep_forever()
 
     async def trouble(self) -> str:
         """Return why the journal cannot be written; empty when it can. Takes at most the patience."""
