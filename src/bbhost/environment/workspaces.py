@@ -105,7 +105,12 @@ class _SharedRefs:
                 elif self.made[name] is not None:
                     del self.made[name]  # gone again; one that comes back is news
             heads = {name: tip for name, tip in refs.heads.items() if self.made.get(name) != tip}
-            self._news = (refs, evolve(refs, heads=heads))
+            news = evolve(refs, heads=heads)
+            if self._news is not None and self._news[1] == news:
+                # The same object as before: each of the siblings then sees at once that nothing
+                # is new, instead of comparing all branches for itself.
+                news = self._news[1]
+            self._news = (refs, news)
         return self._news[1]
 
 
