@@ -1,15 +1,18 @@
 """Writing and deleting files beneath a root. Blocking: for worker threads.
 
 A file is replaced whole or not at all: its new content goes to a temporary file beside it, which
-is renamed. Whatever fails, the temporary file is removed; only a killed process leaves one.
+is renamed. Whatever fails, the temporary file is removed; what a killed daemon left is removed by
+the next write to the same file, which is usually the same command once more.
 """
 
 import hashlib
 import os
+import re
 import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 from attrs import frozen
 
@@ -22,6 +25,9 @@ from bbhost.workspace.files.tree import remove_tree
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_BYTES = 150  # of the name within the temporary name, which must stay under 255 bytes
+_REST = re.compile(r"(\d{1,10})\.[0-9a-f]{32}\.tmp")
+_LOOK_LIMIT = 10_000
+"""Entries of a directory among which a killed daemon's temporary file is looked for."""
 
 
 @frozen
@@ -73,6 +79,7 @@ def replace_file(parent: int, name: str, data: bytes, mode: int | None = None) -
     before = _regular_or_none(parent, name)
     if mode is None and before is not None:
         mode = stat.S_IMODE(before.st_mode)
+    _remove_left_behind(parent, name)
     temporary = temporary_name(name)
     try:
         opened = os.open(temporary, _CREATE, 0o666, dir_fd=parent)
@@ -97,8 +104,38 @@ def replace_file(parent: int, name: str, data: bytes, mode: int | None = None) -
 
 def temporary_name(name: str) -> str:
     """A hidden name beside ``name`` that nobody else uses and every file system takes."""
+    return f"{_temporary_prefix(name)}{os.getpid()}.{uuid.uuid4().hex}.tmp"
+
+
+def _temporary_prefix(name: str) -> str:
     short = os.fsencode(name)[:_NAME_BYTES].decode("utf-8", "ignore")
-    return f".{short}.{os.getpid()}.{uuid.uuid4().hex}.tmp"
+    return f".{short}."
+
+
+def _remove_left_behind(parent: int, name: str) -> None:
+    """Remove the temporary files for ``name`` whose process is gone."""
+    prefix = _temporary_prefix(name)
+    with suppress(OSError):
+        readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            with os.scandir(readable) as entries:
+                names = [entry.name for entry in islice(entries, _LOOK_LIMIT)]
+        finally:
+            os.close(readable)
+        for found in names:
+            match = _REST.fullmatch(found[len(prefix) :]) if found.startswith(prefix) else None
+            if match is not None and not _is_alive(int(match[1])):
+                os.unlink(found, dir_fd=parent)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def delete_file_relative(
