@@ -33,6 +33,8 @@ from bbhost.workspace.merge import (
 from bbhost.workspace.published import CommitSummaryLine
 
 FACTS_PREFIX = "publishing/"
+FORGET_EVERY = 32
+"""After so many commits the facts of those that have been answered are dropped."""
 
 Facts = TypeVar("Facts", CommitFacts, MergeFacts)
 
@@ -46,9 +48,10 @@ class PublishingCommands:
         self._supervisor = supervisor
         self._workspaces = workspaces
         self._journal = journal
+        self._noted = 0
 
     async def forget_settled(self) -> None:
-        """Drop the facts of commands that have been answered. Called once at start."""
+        """Drop the facts of commands that have been answered. Called at start, and now and then."""
         pending = {entry.command_id for entry in await self._journal.pending_commands()}
         for key in await self._journal.facts(FACTS_PREFIX):
             if CommandId(key.removeprefix(FACTS_PREFIX)) not in pending:
@@ -110,6 +113,9 @@ class PublishingCommands:
                 return found
         facts = await note()
         await self._journal.set_fact(key, dump_json(_plain(facts)))
+        self._noted += 1
+        if self._noted % FORGET_EVERY == 0:
+            await self.forget_settled()
         fault_point("publishing.noted")
         made = await make(facts)
         fault_point("publishing.made")
