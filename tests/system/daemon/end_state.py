@@ -18,6 +18,7 @@ from typing import Any
 from attrs import frozen
 
 from bbhost.daemon.assembly import JOURNAL_NAME
+from bbhost.daemon.publishing_commands import FACTS_PREFIX
 from bbhost.processes.environ import MARKER_VARIABLE
 from bbhost.processes.marker import data_directory_id, parse_markers
 from tests.fakes.stock_server import StockCommand, StockServer
@@ -34,7 +35,7 @@ VOLATILE_FILES = {
 }
 """Of the data directory; looked at by themselves, or not about environments."""
 VOLATILE_KEYS = {"changedAt", "changed_at", "incarnation", "completedAt", "startedAt", "durationMs",
-                 "producerEventId", "sequence", "sessionId", "commandId", "lastFetchAt"}  # fmt: skip
+                 "producerEventId", "sequence", "sessionId", "commandId", "lastFetchAt", "transcript"}  # fmt: skip
 _SHA = re.compile(r"\b[0-9a-f]{40}\b")
 
 
@@ -54,8 +55,8 @@ class Observer:
         report = await daemon.control("GET", "/doctor")
         return {
             "environments": sorted(
-                (one["id"], one["state"], self.plain(one["path"]), one["watchTrouble"],
-                 one["teardownTrouble"]) for one in status["environmentList"]
+                (one["id"], one["state"], self.plain(one["path"]), self.plain(one["watchTrouble"]),
+                 self.plain(one["teardownTrouble"])) for one in status["environmentList"]
             ),
             "terminals": status["terminals"],
             "doctor": sorted(
@@ -189,22 +190,26 @@ class Observer:
         environments = [self._settled(json.loads(row[-1])) for row in rows.pop("environments")]
         return {
             "environments": [self.plain(json.dumps(one, sort_keys=True)) for one in environments],
-            "settled": sorted(row[-1] for row in rows.pop("settled")),
+            "settled": len(rows.pop("settled")),
             "processes": lasting,
-            "facts": sorted(self.plain(row[0]) for row in rows.pop("facts")),
+            # Those of publishing commands are dropped in batches after they have been answered.
+            "facts": [row[0] for row in rows.pop("facts") if not row[0].startswith(FACTS_PREFIX)],
             **{name: [self.plain(str(row)) for row in rest] for name, rest in rows.items()},
         }
 
     # --- what the server was told -----------------------------------------------------------------
 
     def observe_server(self, server: StockServer, rows: list[StockCommand]) -> dict[str, Any]:
-        """Results and the kinds of events and changes; at least once means that counts may differ."""
+        """Results and the kinds of events; at least once means that counts may differ.
+
+        Not the changes: they are hints to ask again, and a restart gives them once more. Nor the transcript
+        within a result: what another daemon had made is told by the events alone.
+        """
         return {
             "results": [
                 self.plain(json.dumps(self._settled(row.result), sort_keys=True)) for row in rows
             ],
             "expired": [row.command_id for row in rows if row.deliveries > 2],
-            "changes": sorted(set(server.changes)),
             "events": sorted({self.plain(_kind(one["event"])) for one in server.events}),
         }
 
