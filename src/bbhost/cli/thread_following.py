@@ -13,6 +13,7 @@ from bbhost.cli.sockets import messages, open_socket
 from bbhost.cli.thread_events import Event, ends_turn, lines_of
 from bbhost.contract.codec import parse_json
 from bbhost.hub.api.threads import Interaction, InteractionList, Thread
+from bbhost.toolkit.value import AsyncValue
 
 RECONNECTS = 20
 RECONNECT_PAUSE_SECONDS = 0.5
@@ -47,9 +48,19 @@ async def follow_events(
 
 
 async def print_events(
-    client: HubClient, thread_id: str, after: int, *, as_json: bool, until_idle: bool
+    client: HubClient,
+    thread_id: str,
+    after: int,
+    *,
+    as_json: bool,
+    until_idle: bool,
+    seen: AsyncValue[int] | None = None,
 ) -> Event | None:
-    """Print events as they come; return the one that ended a turn where that is what is awaited."""
+    """Print events as they come; return the one that ended a turn where that is what is awaited.
+
+    Args:
+        seen: kept at the sequence of the last event that was printed.
+    """
     end: Event | None = None
 
     def take(stored: Event) -> bool:
@@ -62,6 +73,8 @@ async def print_events(
                 say(clean(line))
         if until_idle and ends_turn(event):
             end = event
+        if seen is not None:
+            seen.value = stored["sequence"]
         return end is not None
 
     await follow_events(client, thread_id, after, take)
@@ -94,16 +107,22 @@ async def follow_turn(client: HubClient, thread_id: str, after: int, *, as_json:
     """
     end: Event | None = None
     broken: Thread | None = None
+    seen = AsyncValue(after)
     async with trio.open_nursery() as nursery:
 
         async def look_out() -> None:
             nonlocal broken
             broken = await wait_broken(client, thread_id)
+            # A turn that failed leaves the thread in error, too: what happened is printed first.
+            last = broken.last_sequence
+            await seen.wait_value(lambda sequence: sequence >= last)
             nursery.cancel_scope.cancel(reason="the thread broke")
 
         nursery.start_soon(look_out)
         async with asking(client, thread_id, as_json=as_json):
-            end = await print_events(client, thread_id, after, as_json=as_json, until_idle=True)
+            end = await print_events(
+                client, thread_id, after, as_json=as_json, until_idle=True, seen=seen
+            )
         nursery.cancel_scope.cancel(reason="the turn has ended")
     if end is not None:
         return end
