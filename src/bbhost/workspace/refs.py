@@ -89,9 +89,11 @@ class RefsCache:
             and not self.confirm(repository.common_dir)
         ):
             self.invalidate(repository.common_dir)
-        if entry.snapshot is not None:
+        known = entry.snapshot
+        if known is not None:
+            # Others may invalidate meanwhile; this is what held when it was asked for.
             await trio.lowlevel.checkpoint()
-            return entry.snapshot
+            return known
         changes = entry.changes
         snapshot = await self._flights.run(
             (repository.common_dir, changes), lambda: self._read(repository)
