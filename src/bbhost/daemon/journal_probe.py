@@ -1,6 +1,5 @@
 """Whether the journal takes writes, asked so that a disk that hangs keeps nobody."""
 
-
 import trio
 from attrs import define
 

@@ -122,6 +122,7 @@ async def test_processes_of_live_environments_are_no_finding(parts: Parts, repo:
     assert actor is not None
     await actor.boundary.open_process(["sleep", "60"], cwd=path)
     assert of(await look(parts), "processes") == []
+    await actor.boundary.end(0)
 
 
 async def test_a_missing_workspace_is_found(parts: Parts, repo: Path) -> None:

@@ -56,11 +56,11 @@ async def test_control_c_reaches_the_foreground(
     """A byte typed becomes the signal."""
     master, slave = terminal
     boundary = keeper.open_boundary("env", 1)
-    script = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done"
+    script = "trap 'exit 5' INT; echo ready; while :; do sleep 0.05; done"
     child = await boundary.open_process(["bash", "-c", script], cwd=tmp_path, pty=slave)
     await _read_until(master, b"ready")
     os.write(master, b"\x03")
-    await _read_until(master, b"caught")
+    # By its exit status: the terminal discards what is printed while it handles the byte.
     with trio.fail_after(5):
         assert await child.wait() == 5
 

@@ -66,7 +66,9 @@ async def test_the_shell_has_the_environment_of_the_contract(
         terminals.open_nowait(open_message())
         names = "PATH BB_SERVER_URL BB_HOST_DAEMON_PORT BB_TERMINAL_SESSION_ID TERM COLORTERM"
         names += " DISABLE_AUTO_TITLE BB_THREAD_ID BB_ENVIRONMENT_ID NODE_ENV"
-        directory.input_nowait(input_message(f"for n in {names}; do eval echo $n=\\$$n.; done\n"))
+        # The first line of output may stand behind the prompt, so that one is empty.
+        script = f"echo; for n in {names}; do eval echo $n=\\$$n.; done\n"
+        directory.input_nowait(input_message(script))
         await sink.wait_output(b"NODE_ENV=.")
         directory.input_nowait(input_message("echo mark${PROMPT_EOL_MARK-unset}mark\n"))
         await sink.wait_output(b"markmark")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from bbhost import __version__
 from bbhost.daemon.assembly import Parts
@@ -21,11 +21,9 @@ class ControlApi:
     parts: Parts
     session: Session
     stop: StopRequest
-    _maintenance: Maintenance = field(init=False)
-
-    @_maintenance.default
-    def _make_maintenance(self) -> Maintenance:
-        return Maintenance(self.parts)
+    _maintenance: Maintenance = field(
+        init=False, default=Factory(lambda self: Maintenance(self.parts), takes_self=True)
+    )
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
