@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import sys
 import termios
 import tty
@@ -13,6 +12,8 @@ import trio
 READ_BYTES = 4_096
 MAX_COLUMNS, MAX_ROWS = 500, 200
 """Of the contract."""
+FALLBACK_SIZE = os.terminal_size((80, 24))
+"""Where neither input nor output is a terminal."""
 
 
 @contextlib.contextmanager
@@ -51,7 +52,12 @@ async def write_output(data: bytes) -> None:
 
 def window_size() -> tuple[int, int]:
     """Return columns and rows of the user's terminal, within what the contract allows."""
-    size = shutil.get_terminal_size((80, 24))
+    # Not shutil's: it believes COLUMNS and LINES, which do not follow when the window is resized.
+    size = FALLBACK_SIZE
+    for stream in (sys.stdout, sys.stdin):
+        with contextlib.suppress(OSError):
+            size = os.get_terminal_size(stream.fileno())
+            break
     return min(max(size.columns, 1), MAX_COLUMNS), min(max(size.lines, 1), MAX_ROWS)
 
 
