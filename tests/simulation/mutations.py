@@ -23,9 +23,10 @@ from bbhost.environment.actor import EnvironmentActor
 from bbhost.environment.destroying import TEARDOWN, TeardownContext, TeardownProgress, tear_down
 from bbhost.environment.handle import ReadyHandle
 from bbhost.environment.ready import ReadyWork
+from bbhost.environment.session_knowledge import SessionKnowledge
 from bbhost.environment.status_cache import StatusCache, _Basis
 from bbhost.environment.stay import ReadyStay
-from bbhost.environment.supervisor import SessionKnowledge, Supervisor
+from bbhost.environment.supervisor import Supervisor
 from bbhost.lifecycle.environment import Decision, EnvironmentCore
 from bbhost.reconciler import reconciler as reconciler_module
 from bbhost.reconciler.diff import ServerLists, diff_environments

@@ -1,4 +1,4 @@
-"""Who exists: the table of incarnations, and the only door through which a new one comes.
+"""Who may come into being, and who goes: the only doors through which an incarnation comes.
 
 Rule 1: ``_incarnate`` is the only maker of owners. It is reached from ``provision`` (the server asks
 for the environment by name), from ``restore`` (the journal says it was live), from ``lift`` (the
@@ -8,12 +8,10 @@ record of any kind exists. No command on a tombstoned id can reach it.
 Rule 2: a refused command touches nothing: no git, no watch, no directory, no task.
 """
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import trio
-from attrs import define, evolve, field
+from attrs import evolve
 
 from bbhost.domain.environment import EnvironmentRecord, EnvironmentState, TeardownCause
 from bbhost.domain.ids import EnvironmentId, Incarnation
@@ -25,10 +23,18 @@ from bbhost.domain.workspace import (
     WorkspaceSpec,
     workspace_path,
 )
-from bbhost.environment.actor import EnvironmentActor, EnvironmentView, Provisioned
+from bbhost.environment.actor import EnvironmentActor, Provisioned
 from bbhost.environment.handle import ReadyHandle
-from bbhost.environment.ports import EntrySink, EnvironmentServices, OwnedBoundary
-from bbhost.environment.status_cache import StatusCacheStatistics
+from bbhost.environment.owners import Owners
+from bbhost.environment.ports import EntrySink, EnvironmentServices
+from bbhost.environment.session_knowledge import SessionKnowledge
+from bbhost.environment.waiting import (
+    recovers,
+    wait_left,
+    wait_provisioned,
+    wait_torn_down,
+    wait_view,
+)
 from bbhost.errors import (
     BbhostError,
     EnvironmentBusyError,
@@ -36,9 +42,6 @@ from bbhost.errors import (
     PathNotFoundError,
 )
 from bbhost.lifecycle.environment import EnvironmentEvent
-from bbhost.toolkit.keyed_locks import KeyedLocks
-
-log = logging.getLogger(__name__)
 
 WAIT_READY_SECONDS = 120.0
 """How long a command waits for a provisioning environment before it is told to try again."""
@@ -46,164 +49,14 @@ LEAVING_SECONDS = 1.0
 """For an environment that is about to be torn down to say so, before it is asked again."""
 LEAVING_LOOKS = 30
 """Times that it is asked; then the refusal is the answer."""
-OWNER_RESTARTS = 5
-"""Unexpected crashes of one owner after which it is left alone until the daemon restarts."""
 
 
-@define(eq=False)
-class SessionKnowledge:
-    """What the last session-open said about who is wanted. None means: it did not say."""
-
-    live: frozenset[EnvironmentId] | None = None
-    retired: frozenset[EnvironmentId] = field(factory=frozenset)
-
-    def excludes(self, environment_id: EnvironmentId) -> bool:
-        """Whether the server has said that it does not want this id."""
-        if environment_id in self.retired:
-            return True
-        return self.live is not None and environment_id not in self.live
-
-
-class Supervisor:
-    """Owns the owners. Run it in a nursery with ``await nursery.start(supervisor.run)``."""
+class Supervisor(Owners):
+    """What commands, and the reconciler, lead to. Run it with ``await nursery.start(supervisor.run)``."""
 
     def __init__(self, services: EnvironmentServices) -> None:
-        self._services = services
-        self._records: dict[EnvironmentId, EnvironmentRecord] = {}
-        self._actors: dict[EnvironmentId, EnvironmentActor] = {}
-        self._locks = KeyedLocks()
-        self._owners: trio.Nursery | None = None
-        self._crashes: dict[EnvironmentId, int] = {}
-        self._left_boundaries: dict[EnvironmentId, OwnedBoundary] = {}
-        """Of owners that crashed: the next one goes on with what runs in them."""
-        self.cache_statistics = StatusCacheStatistics()
+        super().__init__(services)
         self.knowledge = SessionKnowledge()
-
-    # --- looking --------------------------------------------------------------------------
-
-    def records(self) -> list[EnvironmentRecord]:
-        """Every environment known, tombstones included, one record per id."""
-        live = {key: actor.record for key, actor in self._actors.items()}
-        return list((self._records | live).values())
-
-    def view(self, environment_id: EnvironmentId) -> EnvironmentView | None:
-        """One environment as it stands, None for an id without any record."""
-        actor = self.actor(environment_id)
-        if actor is not None:
-            return actor.view.value
-        record = self._records.get(environment_id)
-        return None if record is None else EnvironmentView(record)
-
-    def actor(self, environment_id: EnvironmentId) -> EnvironmentActor | None:
-        """The owner of a live environment; None once it is tombstoned."""
-        actor = self._actors.get(environment_id)
-        if actor is not None and actor.record.state is EnvironmentState.TOMBSTONED:
-            # Its task is about to end; what counts from here on is the record.
-            self._records[environment_id] = actor.record
-            return None
-        return actor
-
-    def live_ids(self) -> list[EnvironmentId]:
-        """Ids that have an owner."""
-        return [
-            key
-            for key, actor in self._actors.items()
-            if actor.record.state is not EnvironmentState.TOMBSTONED
-        ]
-
-    # --- running --------------------------------------------------------------------------
-
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep owners alive until cancelled. Cancellation: their states stay in the journal."""
-        async with trio.open_nursery() as owners:
-            self._owners = owners
-            task_status.started()
-            try:
-                await trio.sleep_forever()
-            finally:
-                self._owners = None
-
-    async def restore(self, records: Iterable[EnvironmentRecord]) -> None:
-        """Rebuild owners from the journal. What was begun is finished by the owners themselves."""
-        for record in records:
-            self._records[record.environment_id] = record
-            match record.state:
-                case EnvironmentState.TOMBSTONED:
-                    continue
-                case EnvironmentState.PROVISIONING:
-                    # Cut short by the end of the last daemon: undo what it made.
-                    undo = evolve(
-                        record,
-                        state=EnvironmentState.DESTROYING,
-                        cause=TeardownCause.ROLLBACK,
-                        detail="provisioning was interrupted by the end of the daemon",
-                    )
-                    await self._incarnate(undo)
-                case EnvironmentState.READY | EnvironmentState.DESTROYING:
-                    self._start_owner(record)
-
-    async def _incarnate(self, record: EnvironmentRecord) -> EnvironmentActor:
-        await self._services.journal.save_environment(record)
-        self._records[record.environment_id] = record
-        return self._start_owner(record)
-
-    def _start_owner(self, record: EnvironmentRecord) -> EnvironmentActor:
-        if self._owners is None:
-            raise BbhostError("The daemon is stopping")
-        boundary = self._left_boundaries.pop(record.environment_id, None)
-        actor = EnvironmentActor(record, self._services, self.cache_statistics, boundary)
-        self._actors[record.environment_id] = actor
-        self._owners.start_soon(
-            self._run_owner,
-            actor,
-            name=f"environment {record.environment_id}.{record.incarnation}",
-        )
-        return actor
-
-    async def _run_owner(self, actor: EnvironmentActor) -> None:
-        """The bulkhead: a defect in one environment must not end the others."""
-        environment_id = actor.record.environment_id
-        try:
-            await actor.run()
-        except Exception:
-            # Also catches groups: the nurseries inside raise groups of ordinary exceptions.
-            log.exception("owner of an environment crashed", extra={"environment": environment_id})
-        finally:
-            # A new incarnation may be here before the task of the old one has quite ended.
-            if self._actors.get(environment_id) is actor:
-                del self._actors[environment_id]
-                self._records[environment_id] = actor.durable
-        record = actor.durable
-        if record.state is EnvironmentState.TOMBSTONED:
-            return
-        self._left_boundaries[environment_id] = actor.boundary
-        actor.abandon()
-        crashes = self._crashes.get(environment_id, 0) + 1
-        self._crashes[environment_id] = crashes
-        if crashes > OWNER_RESTARTS:
-            log.error(
-                "owner crashed %d times and is left alone until the daemon restarts",
-                crashes,
-                extra={"environment": environment_id},
-            )
-            return
-        await trio.sleep(min(2.0**crashes, 60.0))
-        # An order that came meanwhile has started one already, and may have ended it too.
-        if environment_id not in self._actors and self._records[environment_id] is record:
-            self._start_owner(record)
-
-    def _revived(self, environment_id: EnvironmentId) -> EnvironmentActor | None:
-        """The owner; one that crashed and waits to be started again is started now.
-
-        Returns:
-            None for an id without a record and for a tombstone: nothing else is without an owner
-            when the server orders something of it.
-        """
-        actor = self.actor(environment_id)
-        record = self._records.get(environment_id)
-        if actor is not None or record is None or record.state is EnvironmentState.TOMBSTONED:
-            return actor
-        return self._start_owner(record)
 
     # --- commands -------------------------------------------------------------------------
 
@@ -236,7 +89,7 @@ class Supervisor:
             record = actor.record
             match record.state:
                 case EnvironmentState.DESTROYING | EnvironmentState.TOMBSTONED if not fresh:
-                    await self._wait_left(actor)
+                    await wait_left(actor)
                     continue
                 case EnvironmentState.READY if not fresh:
                     try:
@@ -255,7 +108,7 @@ class Supervisor:
                     or (isinstance(record.spec, AttachSpec) and record.spec != spec)
                 ):
                     # Restored, made or taken over: nothing is being made that could contradict.
-                    await self._wait_view(
+                    await wait_view(
                         actor, lambda view: view.state is not EnvironmentState.PROVISIONING
                     )
                     continue
@@ -265,46 +118,7 @@ class Supervisor:
                             f"Environment {environment_id} is being provisioned with another "
                             "specification; wait until that has ended"
                         )
-                    return await self._wait_provisioned(actor, on_entry)
-
-    def _first_record(
-        self, environment_id: EnvironmentId, spec: WorkspaceSpec
-    ) -> EnvironmentRecord:
-        last = self._records.get(environment_id)
-        return EnvironmentRecord(
-            environment_id=environment_id,
-            incarnation=Incarnation(last.incarnation + 1 if last is not None else 1),
-            state=EnvironmentState.PROVISIONING,
-            spec=spec,
-            changed_at=self._services.now_ms(),
-        )
-
-    async def _wait_provisioned(
-        self, actor: EnvironmentActor, on_entry: EntrySink | None
-    ) -> Provisioned:
-        if on_entry is not None:
-            for entry in actor.progress.entries:
-                on_entry(entry)
-            actor.progress.listeners.append(on_entry)
-        try:
-            view = await self._wait_view(
-                actor,
-                lambda view: (
-                    view.provisioned is not None
-                    or view.state in {EnvironmentState.READY, EnvironmentState.TOMBSTONED}
-                    or view.teardown_trouble is not None
-                ),
-            )
-        finally:
-            if on_entry is not None:
-                actor.progress.listeners.remove(on_entry)
-        if view.provisioned is not None and view.state is EnvironmentState.READY:
-            return view.provisioned
-        if view.provision_error is not None:
-            raise view.provision_error
-        raise EnvironmentDestroyedError(
-            f"Environment {view.record.environment_id} was destroyed while it was provisioned"
-        )
+                    return await wait_provisioned(actor, on_entry)
 
     async def _provision_again(
         self, actor: EnvironmentActor, spec: WorkspaceSpec, on_entry: EntrySink | None
@@ -349,7 +163,7 @@ class Supervisor:
                     return
         # Refused means: it is being torn down already, or has just ended. Both are joined below.
         await actor.ask(EnvironmentEvent.DESTROY)
-        record = await self._wait_torn_down(actor)
+        record = await wait_torn_down(actor)
         if record.cause is TeardownCause.RETIRE:
             await self._give_free(record, context)
 
@@ -400,12 +214,6 @@ class Supervisor:
         await self._services.journal.save_environment(record)
         self._records[record.environment_id] = record
 
-    @asynccontextmanager
-    async def hold(self, environment_id: EnvironmentId) -> AsyncIterator[None]:
-        """Keep an id from being given a new incarnation while the context is open."""
-        async with self._locks.hold(environment_id):
-            yield
-
     async def _destroy_unknown(
         self, environment_id: EnvironmentId, context: WorkspaceContext
     ) -> EnvironmentActor | None:
@@ -449,7 +257,7 @@ class Supervisor:
             return
         if record.state is EnvironmentState.TOMBSTONED:
             raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
-        raise _recovers(environment_id)
+        raise recovers(environment_id)
 
     def entered(self, environment_id: EnvironmentId) -> ReadyHandle | None:
         """Give a handle if the environment is ready now; never attaches, never waits."""
@@ -459,7 +267,7 @@ class Supervisor:
     async def _wait_handle(self, actor: EnvironmentActor) -> ReadyHandle:
         environment_id = actor.record.environment_id
         with trio.move_on_after(WAIT_READY_SECONDS):
-            view = await self._wait_view(
+            view = await wait_view(
                 actor, lambda view: view.state is not EnvironmentState.PROVISIONING
             )
             if view.state is EnvironmentState.READY:
@@ -511,7 +319,7 @@ class Supervisor:
         actor = self.actor(environment_id)
         if actor is None or not await actor.ask(EnvironmentEvent.RETIRE):
             return False
-        await self._wait_torn_down(actor)
+        await wait_torn_down(actor)
         return True
 
     async def lift(
@@ -541,60 +349,5 @@ class Supervisor:
                 actor = await self._incarnate(self._first_record(environment_id, spec))
         if actor is None:
             raise EnvironmentDestroyedError(f"Environment {environment_id} is not known here")
-        view = await self._wait_view(
-            actor, lambda view: view.state is not EnvironmentState.PROVISIONING
-        )
+        view = await wait_view(actor, lambda view: view.state is not EnvironmentState.PROVISIONING)
         return view.record
-
-    async def _wait_left(self, actor: EnvironmentActor) -> None:
-        """Wait until a teardown has ended, either way; raise what keeps it from ending."""
-        view = await self._wait_view(
-            actor,
-            lambda view: (
-                view.state is not EnvironmentState.DESTROYING or view.teardown_trouble is not None
-            ),
-        )
-        await trio.lowlevel.checkpoint()
-        if view.state is EnvironmentState.DESTROYING and view.teardown_trouble is not None:
-            raise view.teardown_trouble
-
-    async def _wait_torn_down(self, actor: EnvironmentActor) -> EnvironmentRecord:
-        """Wait for the tombstone, but not for ever: a teardown may fail, or go on failing.
-
-        Returns:
-            The tombstone.
-
-        Raises:
-            BbhostError: why it failed.
-        """
-        view = await self._wait_view(
-            actor,
-            lambda view: (
-                view.state in {EnvironmentState.TOMBSTONED, EnvironmentState.READY}
-                or view.teardown_trouble is not None
-            ),
-        )
-        if view.state is not EnvironmentState.TOMBSTONED:
-            raise view.teardown_trouble or BbhostError(
-                f"Environment {view.record.environment_id} could not be destroyed"
-            )
-        return view.record
-
-    async def _wait_view(
-        self, actor: EnvironmentActor, condition: Callable[[EnvironmentView], bool]
-    ) -> EnvironmentView:
-        """Wait until ``condition`` holds.
-
-        Raises:
-            EnvironmentBusyError: the owner crashed first.
-        """
-        view = await actor.view.wait_value(lambda view: view.is_abandoned or condition(view))
-        if not condition(view):
-            raise _recovers(view.record.environment_id)
-        return view
-
-
-def _recovers(environment_id: EnvironmentId) -> EnvironmentBusyError:
-    return EnvironmentBusyError(
-        f"Environment {environment_id} recovers from an internal error; try again later"
-    )

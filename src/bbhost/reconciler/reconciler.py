@@ -8,7 +8,8 @@ from attrs import frozen
 
 from bbhost.domain.environment import EnvironmentRecord, EnvironmentState
 from bbhost.domain.ids import EnvironmentId
-from bbhost.environment.supervisor import SessionKnowledge, Supervisor
+from bbhost.environment.session_knowledge import SessionKnowledge
+from bbhost.environment.supervisor import Supervisor
 from bbhost.errors import BbhostError
 from bbhost.reconciler.diff import (
     Action,
