@@ -1,7 +1,7 @@
 """The import rules of ARCHITECTURE.md, as assertions over the source."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,14 +59,17 @@ ONE_MODULE = {"watchfiles": "watch/", "inotify_simple": "watch/"}
 """Libraries that exactly one module of a package may import."""
 
 
-def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def imports_of(path: Path) -> list[tuple[str, int]]:
     """Every imported module of a file with its line, wherever the import stands."""
+    found: list[tuple[str, int]] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
+            found += ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            yield node.module, node.lineno
+            found.append((node.module, node.lineno))
+    return found
 
 
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -77,37 +80,47 @@ def package_of(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_arrows_go_down_only(path: Path) -> None:
+def test_arrows_go_down_only() -> None:
     """A module imports packages of lower levels, and its own."""
-    package = package_of(path)
-    if package in {"__init__", "__main__"}:
-        return
-    for module, line in imports_of(path):
-        if not module.startswith("bbhost."):
-            continue
-        target = module.split(".")[1]
-        allowed = (
-            target == package
-            or LEVELS[target] < LEVELS[package]
-            or (package, target) in SIBLINGS_ALLOWED
-        )
-        assert allowed, f"{path.relative_to(SOURCE)}:{line} imports {module}"
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line} imports {module}"
+        for path in FILES
+        for module, line in imports_of(path)
+        if not is_allowed(package_of(path), module)
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_libraries_stay_where_they_belong(path: Path) -> None:
+def is_allowed(package: str, module: str) -> bool:
+    """Whether a module of ``package`` may import ``module``."""
+    if package in {"__init__", "__main__"} or not module.startswith("bbhost."):
+        return True
+    target = module.split(".")[1]
+    return (
+        target == package
+        or LEVELS[target] < LEVELS[package]
+        or (package, target) in SIBLINGS_ALLOWED
+    )
+
+
+def test_libraries_stay_where_they_belong() -> None:
     """Each library has its place, so that replacing one is a change of one place."""
-    relative = path.relative_to(SOURCE).as_posix()
-    for module, line in imports_of(path):
-        places = ONLY_IN.get(module.split(".")[0])
-        if places is None:
-            continue
-        fits = any(
-            relative.startswith(place) if place.endswith("/") else relative == place
-            for place in places
-        )
-        assert fits, f"{relative}:{line} imports {module}"
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line} imports {module}"
+        for path in FILES
+        for module, line in imports_of(path)
+        if not is_in_its_place(path.relative_to(SOURCE).as_posix(), module)
+    ]
+    assert wrong == []
+
+
+def is_in_its_place(relative: str, module: str) -> bool:
+    """Whether the file at ``relative`` may import the library of ``module``."""
+    places = ONLY_IN.get(module.split(".")[0])
+    return places is None or any(
+        relative.startswith(place) if place.endswith("/") else relative == place
+        for place in places
+    )
 
 
 @pytest.mark.parametrize(("library", "package"), ONE_MODULE.items())

@@ -80,7 +80,10 @@ class Client:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    async with run_stock_server(sweep_seconds=0.02) as server, httpx.AsyncClient() as http:
+    async with (
+        run_stock_server(sweep_seconds=0.02) as server,
+        httpx.AsyncClient(verify=False) as http,
+    ):
         with trio.fail_after(20):
             yield Client(server, http, server.host_key(HOST))
 

@@ -176,6 +176,7 @@ def test_a_service_needs_a_server(tmp_path: Path) -> None:
         make_plan(config, ServiceKind.SYSTEMD_USER)
 
 
+@pytest.mark.slow
 def test_what_is_rarely_needed_is_not_in_the_daemon(tmp_path: Path) -> None:
     """Doctor, collector, rescue desk and service engine are imported when they are asked for."""
     program = (

@@ -86,8 +86,13 @@ async def open_client(server: Server) -> AsyncIterator[HubClient]:
     headers = {"authorization": f"Bearer {server.token}"} if server.token else {}
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     # The hub is on this machine or named on purpose: a proxy of the environment is not for it.
+    # Reading the certificates of the machine takes longer than the whole question, and only https has them.
     async with httpx.AsyncClient(
-        base_url=f"{server.url}/api/v1", headers=headers, timeout=timeout, trust_env=False
+        base_url=f"{server.url}/api/v1",
+        headers=headers,
+        timeout=timeout,
+        trust_env=False,
+        verify=server.url.lower().startswith("https:"),
     ) as http:
         yield HubClient(server, http)
 

@@ -248,6 +248,7 @@ def code_of_deleting(resolver: Resolver, root: Path, path: str) -> list[str]:
     return codes
 
 
+@pytest.mark.slow
 def test_a_tree_of_any_depth_is_removed(world: World) -> None:
     """Deeper than recursion and open files would allow; some of it not writable."""
     names = "d" * 10

@@ -57,7 +57,7 @@ async def test_every_route_asks_for_the_token(hub: HubAddress, api: httpx.AsyncC
     """No token, a wrong one, one in the URL, or an enroll key: 401 everywhere."""
     routes = every_route((await api.get("/openapi.json")).json())
     assert len(routes) > 35
-    async with httpx.AsyncClient(base_url=hub.url) as anonymous:
+    async with httpx.AsyncClient(base_url=hub.url, verify=False) as anonymous:
         for method, path in [*routes, ("GET", "/"), ("GET", "/api/v1/nothing")]:
             for headers in (
                 {},
@@ -79,7 +79,7 @@ async def test_the_internal_routes_ask_for_a_host_key(
     hub: HubAddress, daemon: ContractDaemon
 ) -> None:
     """The public token opens none of them, nor does a host key open the public API."""
-    async with httpx.AsyncClient(base_url=hub.url) as client:
+    async with httpx.AsyncClient(base_url=hub.url, verify=False) as client:
         for key in ("none", str(hub.token), daemon.host_key + "x"):
             for path in ("/internal/session/open", "/internal/nothing"):
                 response = await client.post(
@@ -95,7 +95,7 @@ async def test_the_internal_routes_ask_for_a_host_key(
 async def test_health_tells_nothing(hub: HubAddress, daemon: ContractDaemon) -> None:
     """Anyone may know that it serves, and no more."""
     await daemon.open()
-    async with httpx.AsyncClient(base_url=hub.url) as client:
+    async with httpx.AsyncClient(base_url=hub.url, verify=False) as client:
         response = await client.get("/health")
     assert response.json() == {"status": "ok"}
     assert "server" not in response.headers
@@ -397,6 +397,8 @@ async def test_a_client_that_floods_after_its_refusal_is_dropped(tight: HubAddre
 
 async def test_http2_is_answered_but_not_served(hub: HubAddress) -> None:
     """One protocol less whose limits would have to be defended."""
-    async with httpx.AsyncClient(base_url=hub.url, http1=False, http2=True) as client:
+    async with httpx.AsyncClient(
+        base_url=hub.url, http1=False, http2=True, verify=False
+    ) as client:
         response = await client.get("/health")
     assert response.status_code == 505

@@ -154,6 +154,7 @@ async def _replay(socket: DaemonSocket, terminal_id: str) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_long_replay_comes_in_parts(
     hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

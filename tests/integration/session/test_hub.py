@@ -46,7 +46,10 @@ PERSONAL = {"workspace": {"workspaceProvisionType": "personal"}}
 
 def api_client(hub: HubAddress) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        base_url=hub.url + "/api/v1", headers={"authorization": f"Bearer {hub.token}"}, timeout=20
+        base_url=hub.url + "/api/v1",
+        headers={"authorization": f"Bearer {hub.token}"},
+        timeout=20,
+        verify=False,
     )
 
 

@@ -1,7 +1,10 @@
 """Real repositories for tests, made by the git on this machine, with plain synchronous calls."""
 
+import atexit
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 USER_CONFIG = """\
@@ -33,9 +36,24 @@ def git_text(where: Path, *args: str) -> str:
 
 def make_repository(where: Path, files: dict[str, str] | None = None) -> Path:
     """Make a repository on branch ``main`` with one commit."""
+    if files is not None:
+        return _make_afresh(where, files)
+    if not _made_before:
+        _made_before.append(Path(tempfile.mkdtemp(prefix="bbhost-repository-")) / "made")
+        atexit.register(shutil.rmtree, _made_before[0].parent, ignore_errors=True)
+        _make_afresh(_made_before[0], {"a.txt": "a\nb\nc\n", "src/b.txt": "one\n"})
+    shutil.copytree(_made_before[0], where, symlinks=True)
+    return where
+
+
+_made_before: list[Path] = []
+"""What most tests begin with; making it takes longer than many of them, so the first one is copied."""
+
+
+def _make_afresh(where: Path, files: dict[str, str]) -> Path:
     where.mkdir(parents=True)
     run_git(where, "init", "-q", "-b", "main")
-    for name, text in (files or {"a.txt": "a\nb\nc\n", "src/b.txt": "one\n"}).items():
+    for name, text in files.items():
         path = where / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

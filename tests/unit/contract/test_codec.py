@@ -142,6 +142,7 @@ def test_what_json_has_no_form_for_is_refused(value: object):
     assert caught.value.code == "command_failed"
 
 
+@pytest.mark.slow
 def test_json_of_any_depth_is_written_or_refused():
     deep: list = []
     for _ in range(200_000):

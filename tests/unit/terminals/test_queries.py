@@ -206,7 +206,7 @@ def shown(chunks: list[TerminalChunk]) -> bytes:
 
 
 @given(st.lists(PIECES), st.integers(1, 40), st.integers(1, 200))
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_where_chunks_and_steps_end_makes_no_difference(
     pieces: list[bytes], size: int, step: int
 ) -> None:

@@ -21,8 +21,9 @@ def test_a_step_ends_with_its_start_time_and_duration() -> None:
 def test_output_is_numbered_and_bounded_but_steps_are_kept() -> None:
     """A script that prints for ever costs bounded memory."""
     transcript = Transcript(now_ms=lambda: 0)
+    transcript.line("out", "y" * (MAX_LINE_CHARS + 1))
     for _ in range(MAX_ENTRIES + 100):
-        transcript.line("out", "y" * (MAX_LINE_CHARS + 1))
+        transcript.line("out", "y")
     transcript.completed("done", "Done")
     entries = transcript.entries
     assert len(entries) == MAX_ENTRIES + 2
