@@ -111,6 +111,9 @@ async def serve_http(
                 await _serve_connection(stream, handler)
         except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
             return
+        except Exception:
+            # The bulkhead: a defect over one connection must not end the daemon.
+            log.exception("a local connection failed")
         finally:
             places.release()
 
@@ -131,14 +134,14 @@ async def _serve_connection(stream: trio.SocketStream, handler: Handler) -> None
             return
         except _TooLargeError:
             await _send(
-                connection, stream, error_response(413, "too_large", "Body too large"), True
+                connection, stream, error_response(413, "too_large", "Body too large"), close=True
             )
             await _linger(stream)
             return
         except h11.RemoteProtocolError as error:
             if connection.our_state is h11.IDLE:
                 response = error_response(error.error_status_hint, "invalid_request", str(error))
-                await _send(connection, stream, response, True)
+                await _send(connection, stream, response, close=True)
             return
         if request is None:
             return
@@ -149,7 +152,7 @@ async def _serve_connection(stream: trio.SocketStream, handler: Handler) -> None
             response = error_response(
                 500, "internal_error", "Internal error; see the daemon's log"
             )
-        await _send(connection, stream, response, False)
+        await _send(connection, stream, response, head_only=request.method == "HEAD")
         if connection.our_state is h11.MUST_CLOSE:
             return
         connection.start_next_cycle()
@@ -192,7 +195,12 @@ async def _read_request(
 
 
 async def _send(
-    connection: h11.Connection, stream: trio.SocketStream, response: Response, close: bool
+    connection: h11.Connection,
+    stream: trio.SocketStream,
+    response: Response,
+    *,
+    close: bool = False,
+    head_only: bool = False,
 ) -> None:
     headers = [
         ("content-type", response.content_type),
@@ -204,7 +212,8 @@ async def _send(
     if close:
         headers.append(("connection", "close"))
     data = connection.send(h11.Response(status_code=response.status, headers=headers)) or b""
-    data += connection.send(h11.Data(data=response.body)) or b""
+    if not head_only:
+        data += connection.send(h11.Data(data=response.body)) or b""
     data += connection.send(h11.EndOfMessage()) or b""
     with trio.move_on_after(IDLE_SECONDS):
         await stream.send_all(data)
