@@ -15,6 +15,7 @@ from acp import (
     LoadSessionResponse,
     NewSessionResponse,
     PromptResponse,
+    RequestError,
     run_agent,
     start_tool_call,
     text_block,
@@ -27,6 +28,7 @@ from acp import (
 )
 from acp.schema import (
     AgentCapabilities,
+    AuthMethodAgent,
     AvailableCommand,
     AvailableCommandsUpdate,
     CurrentModeUpdate,
@@ -51,9 +53,12 @@ class ScriptedAgent(Agent):
         return InitializeResponse(
             protocol_version=PROTOCOL_VERSION,
             agent_capabilities=AgentCapabilities(load_session=True),
+            auth_methods=[AuthMethodAgent(id="own", name="Own login", description="Run `own`")],
         )
 
     async def new_session(self, cwd: str, **kwargs: Any) -> NewSessionResponse:
+        if os.environ.get("FAKE_ACP_LOGGED_OUT"):
+            raise RequestError.auth_required()
         return NewSessionResponse(session_id=f"sess-{os.getpid()}")
 
     async def load_session(self, cwd: str, session_id: str, **kwargs: Any) -> LoadSessionResponse:

@@ -1,5 +1,7 @@
 """Recorded messages of agents become events, and requests become messages; no process is run."""
 
+from pathlib import Path
+
 import pytest
 
 from bbhost.agents.acp.permissions import answer_of, approval_of, decide_at_once, tool_call_of
@@ -17,6 +19,7 @@ from bbhost.agents.turn_events import ThreadEvents
 from bbhost.contract import events as e
 from bbhost.contract.codec import structure, unstructure
 from bbhost.contract.execution import (
+    DynamicTool,
     ExecutionOptions,
     ImageInput,
     LocalFileInput,
@@ -339,6 +342,7 @@ def test_codex_other_threads_are_not_ours() -> None:
     ("raw", "category", "status"),
     [
         ("usageLimitExceeded", "rate-limit", None),
+        ("modelNotFound", "bad-request", None),
         ({"httpConnectionFailed": {"httpStatusCode": 502}}, "connection-failed", 502),
         ("something_new", "unknown", None),
     ],
@@ -359,6 +363,7 @@ def test_codex_parameters() -> None:
         options(PermissionMode.READONLY),
         "Be kind.",
         resume="thr_1",
+        dynamic_tools=(DynamicTool("tell", "Tells.", {"type": "object"}),),
         writable_roots=("/r",),
     )
     params = thread_params(settings, "/w")
@@ -366,6 +371,8 @@ def test_codex_parameters() -> None:
     assert params["threadId"] == "thr_1"
     assert params["config"]["model_reasoning_effort"] == "xhigh"
     assert params["serviceTier"] == "fast"
+    (tool,) = params["dynamicTools"]
+    assert (tool["type"], tool["name"]) == ("function", "tell")
     request = TurnRequest(
         "creq_2222222222",
         (TextInput("x"), ImageInput("https://e.invalid/i"), LocalImageInput("/i")),
@@ -427,6 +434,22 @@ def test_tables_change_and_add_providers() -> None:
     assert registry.definition("gemini").display_name == "Gemini CLI"
     assert "'v'" not in repr(registry.definition("gemini"))
     assert [mode.value for mode in registry.definition("mine").modes] == ["full"]
+
+
+def test_a_program_is_found_under_its_earlier_name(tmp_path: Path) -> None:
+    """The present name goes first; a command line of the user's has no other names."""
+    registry = make_registry({})
+    claude = registry.definition("claude-code")
+    assert registry.installed(claude, str(tmp_path)) is None
+    for name in ("claude-code-acp", "claude-agent-acp"):
+        (tmp_path / name).touch(mode=0o755)
+        found = registry.require_installed(claude, str(tmp_path))
+        assert found.argv == (name,)
+    mine = make_registry({"claude-code": {"argv": ["my-claude"]}})
+    assert mine.installed(mine.definition("claude-code"), str(tmp_path)) is None
+    available = {one.id: one.available for one in registry.infos(str(tmp_path))}
+    assert available["claude-code"]
+    assert not available["gemini"]
 
 
 @pytest.mark.parametrize(

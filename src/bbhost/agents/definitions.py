@@ -1,7 +1,8 @@
 """The agents that are known without configuration. Data.
 
 Whether one is there is looked up, never assumed; nothing is started for that. Agents that need an
-adapter name the adapter's own program: fetching one from a registry is left to the user.
+adapter name the adapter's own program: fetching one from a registry is left to the user. An agent
+that cannot start without a file of the user's (cagent) is left to the configuration.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ class ProviderDefinition:
     display_name: str
     kind: ProviderKind
     argv: tuple[str, ...]
+    earlier_names: tuple[str, ...] = ()
+    """Names that its program had before, taken where that of ``argv`` is not there."""
     resume_argv: tuple[str, ...] = ()
     model_argv: tuple[str, ...] = ()
     prompt_on_stdin: bool = False
@@ -47,25 +50,35 @@ class ProviderDefinition:
 
 
 def _acp(
-    id_: str, display_name: str, *argv: str, model_argv: tuple[str, ...] = ()
+    id_: str,
+    display_name: str,
+    *argv: str,
+    model_argv: tuple[str, ...] = (),
+    earlier_names: tuple[str, ...] = (),
 ) -> ProviderDefinition:
-    return ProviderDefinition(id_, display_name, ProviderKind.ACP, argv, model_argv=model_argv)
+    return ProviderDefinition(
+        id_,
+        display_name,
+        ProviderKind.ACP,
+        argv,
+        model_argv=model_argv,
+        earlier_names=earlier_names,
+    )
 
 
 _MODEL = ("--model", "{model}")
 
 BUILT_IN: tuple[ProviderDefinition, ...] = (
     ProviderDefinition("codex", "Codex", ProviderKind.CODEX, ("codex", "app-server")),
-    _acp("claude-code", "Claude Code", "claude-code-acp"),
+    _acp("claude-code", "Claude Code", "claude-agent-acp", earlier_names=("claude-code-acp",)),
     _acp("pi", "Pi", "pi-acp"),
-    _acp("gemini", "Gemini CLI", "gemini", "--experimental-acp", model_argv=_MODEL),
+    _acp("gemini", "Gemini CLI", "gemini", "--acp", model_argv=_MODEL),
     _acp("goose", "Goose", "goose", "acp"),
     _acp("opencode", "OpenCode", "opencode", "acp"),
-    _acp("qwen", "Qwen Code", "qwen", "--experimental-acp", model_argv=_MODEL),
+    _acp("qwen", "Qwen Code", "qwen", "--acp", model_argv=_MODEL),
     _acp("copilot", "GitHub Copilot CLI", "copilot", "--acp"),
     _acp("vibe", "Mistral Vibe", "vibe-acp"),
-    _acp("kimi", "Kimi CLI", "kimi", "--acp"),
-    _acp("cagent", "cagent", "cagent", "acp"),
+    _acp("kimi", "Kimi CLI", "kimi", "acp"),
     _acp("auggie", "Auggie CLI", "auggie", "--acp"),
     ProviderDefinition(
         "claude-print",

@@ -44,17 +44,28 @@ class ProviderRegistry:
             raise UnknownProviderError(f"Unknown provider: {provider_id[:80]!r}")
         return found
 
-    def executable(self, definition: ProviderDefinition, path: str | None) -> str | None:
-        """Absolute path of its program on ``path`` (a PATH), None where it is not. Blocking."""
-        return shutil.which(definition.argv[0], path=definition.environ.get("PATH", path))
+    def installed(
+        self, definition: ProviderDefinition, path: str | None
+    ) -> ProviderDefinition | None:
+        """``definition`` with the name that its program has on ``path`` (a PATH). Blocking.
 
-    def require_executable(self, definition: ProviderDefinition, path: str | None) -> str:
-        """As :meth:`executable`.
+        None where it has no program there.
+        """
+        where = definition.environ.get("PATH", path)
+        for name in (definition.argv[0], *definition.earlier_names):
+            if shutil.which(name, path=where) is not None:
+                return evolve(definition, argv=(name, *definition.argv[1:]))
+        return None
+
+    def require_installed(
+        self, definition: ProviderDefinition, path: str | None
+    ) -> ProviderDefinition:
+        """As :meth:`installed`.
 
         Raises:
             MissingExecutableError: it is not there.
         """
-        found = self.executable(definition, path)
+        found = self.installed(definition, path)
         if found is None:
             raise MissingExecutableError(
                 f"{definition.display_name} is not installed: {definition.argv[0]!r} is not on PATH"
@@ -72,7 +83,7 @@ class ProviderRegistry:
                 one.id,
                 one.display_name,
                 _capabilities(one),
-                self.executable(one, path) is not None,
+                self.installed(one, path) is not None,
             )
             for one in self._definitions.values()
         )
@@ -118,7 +129,8 @@ def _merge(
         known = ProviderDefinition(
             provider_id, provider_id, ProviderKind(table["kind"]), tuple(table["argv"])
         )
-    changes: dict[str, Any] = {}
+    # Other names are those of the program that the built-in command line names.
+    changes: dict[str, Any] = {"earlier_names": ()} if "argv" in table else {}
     for key, value in table.items():
         if key in _LISTS:
             changes[key] = tuple(value)

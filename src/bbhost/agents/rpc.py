@@ -51,6 +51,14 @@ class RpcRefusalError(Exception):
         self.fault = RpcFault(code, message)
 
 
+class AgentRefusedError(AgentError):
+    """An agent answered a request with an error."""
+
+    def __init__(self, message: str, fault: RpcFault) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
 Answer = Callable[[Json | RpcFault], Awaitable[None]]
 
 
@@ -121,7 +129,8 @@ class RpcPeer:
             then: called with the outcome by the reading task, before anything later is read.
 
         Raises:
-            AgentError: refused, not answered in time, or the agent has gone.
+            AgentRefusedError: answered with an error.
+            AgentError: not answered in time, or the agent has gone.
         """
         waiter = _Waiter(trio.Event())
 
@@ -142,8 +151,9 @@ class RpcPeer:
                 self._answers.pop(number, None)
         outcome = waiter.outcome
         if isinstance(outcome, RpcFault):
-            raise AgentError(
-                f"{self._name} refused {method}: {self.process.redact(outcome.describe())}"
+            raise AgentRefusedError(
+                f"{self._name} refused {method}: {self.process.redact(outcome.describe())}",
+                outcome,
             )
         if outcome is None:
             raise await self._no_answer(method, seconds)

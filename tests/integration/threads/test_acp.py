@@ -174,6 +174,15 @@ async def test_an_agent_that_never_answers(tmp_path, monkeypatch) -> None:
         await rig.wait_no_processes()
 
 
+async def test_an_agent_that_nobody_has_logged_in_to(rig: Rig, monkeypatch) -> None:
+    """The refusal comes with the agent's own words for how to log in, and no process is left."""
+    monkeypatch.setenv("FAKE_ACP_LOGGED_OUT", "1")
+    with pytest.raises(AgentError, match=r"log in .* first: Own login \(Run `own`\)"):
+        await rig.start("acp", "hello")
+    await rig.wait_no_processes()
+    await rig.wait_idle()
+
+
 async def test_destroy_mid_turn_leaves_no_process(rig: Rig) -> None:
     """The agent ends with its environment."""
     await rig.start("acp", "wait")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import trio
 from attrs import define, field, frozen
 
+from bbhost.agents.acp.login import AUTH_REQUIRED, login_hint
 from bbhost.agents.acp.permissions import answer_of, approval_of, decide_at_once, tool_call_of
 from bbhost.agents.acp.prompt import prompt_blocks
 from bbhost.agents.acp.updates import AcpTurn, Events, outside_of_turn
@@ -23,7 +24,13 @@ from bbhost.agents.provider import (
     TurnRequest,
 )
 from bbhost.agents.raw import Json, as_map, as_text, int_or_none, raw_event
-from bbhost.agents.rpc import METHOD_NOT_FOUND, RpcFault, RpcPeer, RpcRefusalError
+from bbhost.agents.rpc import (
+    METHOD_NOT_FOUND,
+    AgentRefusedError,
+    RpcFault,
+    RpcPeer,
+    RpcRefusalError,
+)
 from bbhost.agents.turn_events import ThreadEvents, new_turn_id
 from bbhost.contract.execution import PermissionMode
 from bbhost.contract.interactions import Allowed, Denied
@@ -124,7 +131,12 @@ class AcpAgent:
             else:
                 self._session, self._instructions = self._settings.resume, None
                 return True
-        made = await peer.request("session/new", where, seconds)
+        try:
+            made = await peer.request("session/new", where, seconds)
+        except AgentRefusedError as refusal:
+            if refusal.fault.code != AUTH_REQUIRED:
+                raise
+            raise AgentError(f"{refusal.message}; {login_hint(hello)}") from refusal
         self._session = as_text(made.get("sessionId"))
         if not self._session:
             raise AgentError(f"{self._provider_id} made a session without an id")

@@ -1,11 +1,11 @@
 """From the notifications of the app-server to events. Pure: fed with messages, returns events."""
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
 
 from bbhost.agents.bounds import TurnBudget
+from bbhost.agents.codex.faults import error_info
 from bbhost.agents.codex.items import DROPPED, translate_item
 from bbhost.agents.raw import (
     Json,
@@ -38,22 +38,6 @@ _STEPS: dict[str, Literal["pending", "active", "completed", "failed"]] = {
     "inProgress": "active",
     "completed": "completed",
     "failed": "failed",
-}
-_CATEGORIES: dict[str, e.ErrorCategory] = {
-    "contextWindowExceeded": "context-window-exceeded",
-    "usageLimitExceeded": "rate-limit",
-    "serverOverloaded": "overloaded",
-    "cyberPolicy": "policy",
-    "httpConnectionFailed": "connection-failed",
-    "responseStreamConnectionFailed": "connection-failed",
-    "internalServerError": "internal",
-    "unauthorized": "unauthorized",
-    "badRequest": "bad-request",
-    "threadRollbackFailed": "thread-rollback-failed",
-    "sandboxError": "sandbox",
-    "responseStreamDisconnected": "stream-disconnected",
-    "responseTooManyFailedAttempts": "too-many-failed-attempts",
-    "activeTurnNotSteerable": "active-turn-not-steerable",
 }
 
 
@@ -248,7 +232,7 @@ class CodexTranslator:
                 as_text(error.get("message")) or as_text(params.get("message")) or "error",
                 detail=text_or_none(error.get("additionalDetails")),
                 will_retry=params.get("willRetry") is True,
-                info=_error_info(error.get("codexErrorInfo")),
+                info=error_info(error.get("codexErrorInfo")),
             )
         ]
 
@@ -311,21 +295,6 @@ def _counts(raw: Json) -> e.TokenCounts:
         number("outputTokens"),
         number("reasoningOutputTokens"),
     )
-
-
-def _error_info(raw: object) -> e.ErrorInfo | None:
-    """Either a name, or an object with the name as its only key and the facts beneath it."""
-    if raw is None:
-        return None
-    facts: Json = {}
-    name = as_text(raw)
-    if not name:
-        for name, value in as_map(raw).items():  # noqa: B007 - the only key
-            facts = as_map(value)
-            break
-    code = re.sub(r"_(\w)", lambda match: match[1].upper(), name)
-    status = number_or_none(facts.get("httpStatusCode"))
-    return e.ErrorInfo(_CATEGORIES.get(code, "unknown"), name or None, status)
 
 
 _AnyDelta = (

@@ -51,7 +51,12 @@ def thread_params(settings: ThreadSettings, workspace: str) -> Params:
         params["serviceTier"] = "fast"
     if settings.dynamic_tools:
         params["dynamicTools"] = [
-            {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
+            {
+                "type": "function",
+                "name": tool.name,
+                "description": tool.description,
+                "inputSchema": tool.input_schema,
+            }
             for tool in settings.dynamic_tools
         ]
     if settings.resume is not None:

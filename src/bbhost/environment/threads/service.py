@@ -152,7 +152,7 @@ class ThreadService:
     ) -> Submitted:
         """Within the stay: leaving the environment ends this too."""
         command, storage = asked.command, self._ports.storage
-        await self._require_executable(definition)
+        definition = await self._installed(definition)
         if asked.storage_path is not None:
             await storage.create(command.thread_id, asked.storage_path)
         inputs = await stage_attachments(
@@ -290,7 +290,7 @@ class ThreadService:
         provider_thread_id: str,
         archived: bool,
     ) -> None:
-        await self._require_executable(definition)
+        definition = await self._installed(definition)
         provider = self._registry.provider(definition)
         try:
             await provider.set_archived(place, provider_thread_id, archived=archived)
@@ -322,8 +322,7 @@ class ThreadService:
         self, command: c.ProviderListModels
     ) -> r.ProviderListModelsResult:
         """``provider.list_models``."""
-        definition = self._registry.definition(command.provider_id)
-        await self._require_executable(definition)
+        definition = await self._installed(self._registry.definition(command.provider_id))
         known = self._models.get(definition.id)
         if known is None or trio.current_time() - known[0] > MODELS_SECONDS:
             found = await self._flights.run(definition.id, partial(self._ask_models, definition))
@@ -340,6 +339,6 @@ class ThreadService:
         except ExceptionGroup as group:
             raise first_of(group, BbhostError) or group from group
 
-    async def _require_executable(self, definition: ProviderDefinition) -> None:
+    async def _installed(self, definition: ProviderDefinition) -> ProviderDefinition:
         path = child_environ().get("PATH")
-        await trio.to_thread.run_sync(self._registry.require_executable, definition, path)
+        return await trio.to_thread.run_sync(self._registry.require_installed, definition, path)
