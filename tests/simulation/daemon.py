@@ -27,7 +27,7 @@ from bbhost.reconciler.reconciler import Reconciler
 from bbhost.session.dispatch import Dispatcher, current_command
 from bbhost.toolkit.tick import Tick
 from tests.simulation.journal import SimJournal
-from tests.simulation.laws import acting_owner
+from tests.simulation.laws import acting_owner, only_tried
 from tests.simulation.life import Life
 from tests.simulation.server import LineCutError, SimServer
 from tests.simulation.world import SimBoundary, SimWorkspaces
@@ -181,7 +181,8 @@ class SimDaemon:
             try:
                 result = await handler(command)
             except EnvironmentDestroyedError:
-                if before is not None and before.state is EnvironmentState.TOMBSTONED:
+                destroyed = before is not None and before.state is EnvironmentState.TOMBSTONED
+                if destroyed and not only_tried(before):
                     laws.require(_touches(self.life) == touched, f"a refused status touched {key}")
                 raise
             record = disk.rows.environments.get(key)

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from bbhost.domain.environment import EnvironmentRecord, EnvironmentState, TeardownCause
 from bbhost.domain.ids import CommandId, EnvironmentId, Incarnation
-from bbhost.domain.workspace import WorkspaceKind
+from bbhost.domain.workspace import AttachSpec, WorkspaceKind
 from bbhost.journal.values import InboxEntry
 from tests.simulation.disk import Disk, Files, Owner
 
@@ -52,6 +52,16 @@ def acting_owner() -> Owner | None:
         if match:
             return EnvironmentId(match[1]), Incarnation(int(match[2]))
     return None
+
+
+def only_tried(record: EnvironmentRecord | None) -> bool:
+    """Whether a record says no more than that an attach failed: such an id is as good as never seen."""
+    return (
+        record is not None
+        and record.state is S.TOMBSTONED
+        and record.cause is TeardownCause.ROLLBACK
+        and isinstance(record.spec, AttachSpec)
+    )
 
 
 class BrokenLawError(AssertionError):
@@ -191,7 +201,11 @@ class Laws:
         """A decision has been made: it must be right by what is known now."""
         before = self.disk.rows.environments.get(record.environment_id)
         owner = (record.environment_id, record.incarnation)
-        if before is not None and record.incarnation > before.incarnation:
+        if (
+            before is not None
+            and record.incarnation > before.incarnation
+            and not only_tried(before)
+        ):
             self._lift_allowed(record)
         if (
             record.state is S.DESTROYING
@@ -222,6 +236,8 @@ class Laws:
                 record.incarnation == before.incarnation + 1 and before.state is S.TOMBSTONED,
                 f"{label} after {before.incarnation} {before.state}",
             )
+            if only_tried(before):
+                self._first_allowed(record)
         self.require(
             (record.cause is None) == (record.state in {S.PROVISIONING, S.READY}),
             f"{label} has the cause {record.cause}",
@@ -314,7 +330,8 @@ class Laws:
 
     def note_excluded(self, key: EnvironmentId) -> None:
         """The present task serves a command on an id that the server does not want."""
-        if self.is_unwanted(key) and key not in self.disk.rows.environments:
+        known = self.disk.rows.environments.get(key)
+        if self.is_unwanted(key) and (known is None or only_tried(known)):
             self.excluded.add(trio.lowlevel.current_task())
 
     def untouched(self) -> None:

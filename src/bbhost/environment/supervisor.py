@@ -2,8 +2,8 @@
 
 Rule 1: ``_incarnate`` is the only maker of owners. It is reached from ``provision`` (the server asks
 for the environment by name), from ``restore`` (the journal says it was live), from ``lift`` (the
-reconciler: the server lists a tombstoned id as live), and from ``_attach`` for an id of which no
-record of any kind exists. No command on a tombstoned id can reach it.
+reconciler: the server lists a tombstoned id as live), and from ``_attach`` for an id of which there
+is no record, or only that an attach failed. No command on any other tombstoned id can reach it.
 
 Rule 2: a refused command touches nothing: no git, no watch, no directory, no task.
 """
@@ -14,7 +14,7 @@ import trio
 from attrs import evolve
 
 from bbhost.domain.environment import EnvironmentRecord, EnvironmentState, TeardownCause
-from bbhost.domain.ids import EnvironmentId, Incarnation
+from bbhost.domain.ids import EnvironmentId
 from bbhost.domain.workspace import (
     AttachSpec,
     UnmanagedSpec,
@@ -152,18 +152,23 @@ class Supervisor(Owners):
 
         Cancellation: teardown goes on under its owner; only the waiting ends.
         """
-        async with self._locks.hold(environment_id):
-            actor = self._revived(environment_id)
-            if actor is None:
-                if environment_id in self._records:
-                    await self._note_destroyed(self._records[environment_id], context)
-                    return
-                actor = await self._destroy_unknown(environment_id, context)
+        while True:
+            async with self._locks.hold(environment_id):
+                actor = self._revived(environment_id)
                 if actor is None:
-                    return
-        # Refused means: it is being torn down already, or has just ended. Both are joined below.
-        await actor.ask(EnvironmentEvent.DESTROY)
-        record = await wait_torn_down(actor)
+                    known = self._records.get(environment_id)
+                    if known is not None and not _only_tried(known):
+                        await self._note_destroyed(known, context)
+                        return
+                    actor = await self._destroy_unknown(environment_id, context)
+                    if actor is None:
+                        return
+            # Refused means: it is being torn down already, or has just ended. Both are joined below.
+            await actor.ask(EnvironmentEvent.DESTROY)
+            record = await wait_torn_down(actor)
+            if not _only_tried(record):
+                break
+            # An attach that was under way failed first: of that nothing is left but the order.
         if record.cause is TeardownCause.RETIRE:
             await self._give_free(record, context)
 
@@ -217,16 +222,13 @@ class Supervisor(Owners):
     async def _destroy_unknown(
         self, environment_id: EnvironmentId, context: WorkspaceContext
     ) -> EnvironmentActor | None:
-        """An id without a record: made by an earlier daemon, or never here. Its files still go."""
+        """An id nobody has here: made by an earlier daemon, or never here. Its files still go."""
         spec = AttachSpec(context.workspace_path, context.workspace_provision_type)
         managed = context.workspace_provision_type is not WorkspaceKind.UNMANAGED
         there = managed and await self._services.workspaces.exists(context.workspace_path)
-        record = EnvironmentRecord(
-            environment_id=environment_id,
-            incarnation=Incarnation(1),
+        record = evolve(
+            self._first_record(environment_id, spec),
             state=EnvironmentState.DESTROYING if there else EnvironmentState.TOMBSTONED,
-            spec=spec,
-            changed_at=self._services.now_ms(),
             cause=TeardownCause.DESTROY,
             detail="destroyed without having been loaded here",
         )
@@ -241,7 +243,7 @@ class Supervisor(Owners):
 
         Raises:
             EnvironmentDestroyedError: destroying, tombstoned, or excluded by the server.
-            PathNotFoundError: an id never seen whose directory does not exist.
+            PathNotFoundError: an id that nobody has, whose directory does not exist.
             EnvironmentBusyError: still provisioning after ``WAIT_READY_SECONDS``.
         """
         actor = self.actor(environment_id)
@@ -251,9 +253,12 @@ class Supervisor(Owners):
         return await self._wait_handle(actor)
 
     def _refuse_if_recorded(self, environment_id: EnvironmentId) -> None:
-        """An id without an owner, of which there is a record, is not attached by a command."""
+        """An id without an owner, of which there is a record, is not attached by a command.
+
+        A record of an attach that failed is none: nothing was destroyed, and git may work by now.
+        """
         record = self._records.get(environment_id)
-        if record is None:
+        if record is None or _only_tried(record):
             return
         if record.state is EnvironmentState.TOMBSTONED:
             raise EnvironmentDestroyedError(f"Environment {environment_id} has been destroyed")
@@ -351,3 +356,12 @@ class Supervisor(Owners):
             raise EnvironmentDestroyedError(f"Environment {environment_id} is not known here")
         view = await wait_view(actor, lambda view: view.state is not EnvironmentState.PROVISIONING)
         return view.record
+
+
+def _only_tried(record: EnvironmentRecord) -> bool:
+    """Whether the record says no more than that attaching a workspace failed or was cut short."""
+    return (
+        record.state is EnvironmentState.TOMBSTONED
+        and record.cause is TeardownCause.ROLLBACK
+        and isinstance(record.spec, AttachSpec)
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,21 @@ def git_fails(path: Path, *args: str) -> None:
     """Run git in ``path``; it must fail."""
     done = subprocess.run(["git", *args], cwd=path, check=False, capture_output=True)
     assert done.returncode != 0
+
+
+def wrapped_git(place: Path, before: str) -> dict[str, str]:
+    """Make a ``git`` that runs shell code first; the code sees git's arguments.
+
+    Returns:
+        The variable with which a daemon uses it.
+    """
+    place.mkdir()
+    found = shutil.which("git")
+    assert found is not None
+    program = place / "git"
+    program.write_text(f'#!/bin/sh\n{before}\nexec {found} "$@"\n')
+    program.chmod(0o755)
+    return {"PATH": f"{place}:{os.environ['PATH']}"}
 
 
 def make_repository(path: Path, files: dict[str, str] | None = None) -> Path:

@@ -17,6 +17,7 @@ from tests.system.daemon.harness import (
     succeed,
     unmanaged_context,
     worktree_spec,
+    wrapped_git,
 )
 
 pytestmark = pytest.mark.slow
@@ -158,16 +159,10 @@ async def test_children_inherit_nothing_of_the_daemon(
 @pytest.mark.long
 async def test_git_that_hangs_is_ended(server: StockServer, data_dir: Path, repo: Path) -> None:
     """A status that takes longer than its 15 s is answered with git_command_timeout."""
-    bin_dir = data_dir.parent / "bin"
-    bin_dir.mkdir()
-    real = shutil.which("git")
-    (bin_dir / "git").write_text(
-        f'#!/bin/sh\nfor a in "$@"; do [ "$a" = status ] && exec sleep 311; done\nexec {real} "$@"\n'
-    )
-    (bin_dir / "git").chmod(0o755)
+    hang = 'for a in "$@"; do [ "$a" = status ] && exec sleep 311; done'
+    environ = wrapped_git(data_dir.parent / "bin", hang)
     about = {"environmentId": "env_own", "workspaceContext": unmanaged_context(repo)}
     server.redelivery_seconds = 60.0
     with trio.fail_after(90):
-        path = f"{bin_dir}:{os.environ['PATH']}"
-        async with run_daemon_process(server, data_dir, environ={"PATH": path}):
+        async with run_daemon_process(server, data_dir, environ=environ):
             await refuse(server, {"type": "workspace.status", **about}, "git_command_timeout")
