@@ -11,7 +11,18 @@ def wire_length(text: str) -> int:
     """Length in UTF-16 code units."""
     if text.isascii():
         return len(text)
-    return len(text) + sum(1 for one in text if one > "\uffff")
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def cut_to_wire_length(text: str, limit: int) -> str:
+    """The beginning of a text, at most ``limit`` UTF-16 code units; no character is cut in half."""
+    if text.isascii():
+        return text[:limit]
+    beginning = text[:limit]
+    # Characters are at most two units, so this ends soon: half of what is too much goes each time.
+    while (excess := wire_length(beginning) - limit) > 0:
+        beginning = beginning[: -((excess + 1) // 2)]
+    return beginning
 
 
 def is_blank(text: str) -> bool:

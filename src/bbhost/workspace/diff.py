@@ -45,8 +45,8 @@ async def read_diff(
     A patch that is longer than the limit ends the child that writes it, so its cost is bounded too.
 
     Args:
-        max_diff_chars: characters (code points) kept of the patch.
-        max_file_list_chars: characters kept of the name-status lines.
+        max_diff_chars: characters (UTF-16 units, as in JavaScript) kept of the patch.
+        max_file_list_chars: the same of the name-status lines.
 
     Raises:
         GitCommandError: git failed; among others, a branch or commit does not exist.

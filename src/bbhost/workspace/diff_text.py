@@ -9,10 +9,12 @@ import codecs
 
 from attrs import define, field
 
+from bbhost.contract.text import cut_to_wire_length, wire_length
+
 
 @define
 class CutText:
-    """Text that keeps its first ``limit`` characters."""
+    """Text that keeps its first ``limit`` characters, counted as a server counts them."""
 
     limit: int
     pieces: list[str] = field(factory=list)
@@ -21,13 +23,17 @@ class CutText:
 
     def add(self, text: str) -> None:
         """Append; what lies beyond the limit is dropped and noted."""
+        if self.truncated:
+            return  # not even what would fit: it is not the next that was cut
         room = self.limit - self.length
-        if len(text) > room:
+        length = wire_length(text)
+        if length > room:
             self.truncated = True
-            text = text[:room]
+            text = cut_to_wire_length(text, room)
+            length = wire_length(text)
         if text:
             self.pieces.append(text)
-            self.length += len(text)
+            self.length += length
 
     def __str__(self) -> str:
         return "".join(self.pieces)
