@@ -35,6 +35,9 @@ def test_precedence_is_flag_own_variable_foreign_variable_file_default(tmp_path:
         ({"BB_HOST_DAEMON_PORT": "70000"}, "local_port"),
         ({"BB_HOST_TYPE": "ephemeral"}, "persistent"),
         ({"BBHOST_WATCH_BACKEND": "magic"}, "watch_backend"),
+        ({"BBHOST_POLL_SECONDS": "0"}, "poll_seconds"),
+        ({"BBHOST_RECONNECT_SECONDS": "nan"}, "reconnect_seconds"),
+        ({"BB_LOG_LEVEL": "loud"}, "log_level"),
     ],
 )
 def test_a_bad_value_is_named_with_its_source(
@@ -43,6 +46,24 @@ def test_a_bad_value_is_named_with_its_source(
     """The message says which value of which source is wrong."""
     with pytest.raises(ConfigError, match=named):
         load_config({}, environ, tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("trace", "debug"),
+        ("warn", "warning"),
+        ("fatal", "error"),
+        ("silent", "error"),
+        ("info", "info"),
+    ],
+)
+def test_the_log_levels_of_the_original_daemon_are_understood(
+    given: str, taken: str, tmp_path: Path
+) -> None:
+    """Its variables stay where they are when bbhost takes its place."""
+    config = load_config({}, {"BB_LOG_LEVEL": given}, tmp_path / "none.toml")
+    assert config.get("log_level") == taken
 
 
 def test_an_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:

@@ -56,6 +56,13 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _pause(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError("must be more than 0")
+    return number
+
+
 def _flag(text: str) -> bool:
     try:
         return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
@@ -72,6 +79,20 @@ def _choice(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+_LEVELS = ("debug", "info", "warning", "error")
+_LEVELS_OF_THE_ORIGINAL = {
+    "trace": "debug",
+    "warn": "warning",
+    "fatal": "error",
+    "silent": "error",
+}
+"""What ``BB_LOG_LEVEL`` may hold where the original daemon ran before."""
+
+
+def _log_level(text: str) -> str:
+    return _choice(*_LEVELS)(_LEVELS_OF_THE_ORIGINAL.get(text, text))
 
 
 def xdg(variable: str, fallback: str) -> Path:
@@ -103,7 +124,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("dev_app_port", "port of a development web page that may read the local HTTP API", _port, ("BB_DEV_APP_PORT",)),
     Setting("cli_dir", "directory put first on PATH of agents and terminals", str, ("BB_CLI_DIR",)),
     Setting("thread_storage", "directory of thread storage", str, ("BB_THREAD_STORAGE",)),
-    Setting("log_level", "debug, info, warning or error", _choice("debug", "info", "warning", "error"), ("BB_LOG_LEVEL",), "info"),
+    Setting("log_level", "debug, info, warning or error", _log_level, ("BB_LOG_LEVEL",), "info"),
     Setting("log_format", "text, json, or auto (text on a terminal)", _choice("auto", "text", "json"), (), "auto"),
     Setting("log_file", "write logs to this file, rotated; standard error otherwise"),
     Setting("watch_backend", "auto, inotify, watchfiles or polling", _choice("auto", "inotify", "watchfiles", "polling"), (), "auto"),
@@ -114,6 +135,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("rescue_max_mib", "largest rescue kept as a git ref", _positive, (), 256),
     Setting("drain_seconds", "how long running commands may finish at stop", _seconds, (), 2.0),
     Setting("start_up_seconds", "how long the first session may take before the daemon gives up", _seconds, (), 60.0),
+    Setting("reconnect_seconds", "pause before a lost session is opened again; doubles up to 30", _pause, (), 1.0),
+    Setting("poll_seconds", "commands are fetched at least this often, hinted at or not", _pause, (), 10.0),
     Setting("control_socket", "path of the control socket"),
 )  # fmt: skip
 

@@ -74,6 +74,7 @@ async def run_daemon(
             config.data_dir,
             instance_id=str(uuid.uuid4()),
             start_up_seconds=config.get("start_up_seconds"),
+            reconnect_first_seconds=config.get("reconnect_seconds"),
         )
         async with AsyncExitStack() as ladder:
             if local is not None:
@@ -120,6 +121,7 @@ async def _climb(
             parts.hooks,
             make_handlers(parts, publishing, lambda event: session.events.publish(event)),
             while_waiting=make_forerunners(parts),
+            poll_seconds=parts.config.get("poll_seconds"),
         )
     )
     parts.link.attach(session)

@@ -21,6 +21,8 @@ from tests.fakes.stock_server import StockServer
 HOST_ID = "host_test000001"
 START_SECONDS = 45
 """For a daemon to be connected; under a second on an idle machine."""
+RECONNECT_SECONDS = "0.1"
+"""Pause of the daemons before a lost session is opened again; it doubles all the same."""
 
 
 @define(eq=False)
@@ -131,6 +133,7 @@ async def run_daemon_process(
                 *(*wrapper, sys.executable, "-m", "bbhost.daemon"),
                 *("--server-url", server.url, "--data-dir", str(data_dir)),
                 *("--host-name", "test-host", "--log-format", "json"),
+                *("--reconnect-seconds", RECONNECT_SECONDS),
                 *flags,
             ],
             stdin=subprocess.DEVNULL,
@@ -149,6 +152,64 @@ async def run_daemon_process(
         if process.returncode is None:
             with trio.CancelScope(shield=True):
                 await daemon.kill()
+
+
+_STARTS = """
+import json, os, sys
+from bbhost.daemon.__main__ import main
+for line in sys.stdin:
+    flags, environ = json.loads(line)
+    os.environ.update(environ)
+    code = main(flags)
+    for name in environ:
+        del os.environ[name]
+    print(json.dumps({"exit code": code}), flush=True)
+"""
+
+
+@define(eq=False)
+class FailingStarts:
+    """Starts the daemon again and again in one process; for starts that end by themselves.
+
+    Most of the time of a start is Python's own.
+    """
+
+    server: StockServer
+    data_dir: Path
+    _process: trio.Process
+
+    async def run(self, *flags: str, **environ: str) -> tuple[int, str]:
+        """Start, wait for the end, and return its exit code and what it logged."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        common = ("--server-url", self.server.url, "--data-dir", str(self.data_dir))
+        order = [[*common, "--log-format", "json", *flags], environ]
+        await self._process.stdin.send_all(json.dumps(order).encode() + b"\n")
+        told = b""
+        while b'{"exit code":' not in told:
+            piece = await self._process.stdout.receive_some()
+            assert piece, told
+            told += piece
+        log, _, code = told.rpartition(b'{"exit code":')
+        return int(code.strip(b" }\n")), log.decode()
+
+
+@asynccontextmanager
+async def failing_starts(server: StockServer, data_dir: Path) -> AsyncIterator[FailingStarts]:
+    """Give starts that are expected to fail."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-c", _STARTS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield FailingStarts(server, data_dir, process)
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
 
 
 def worktree_spec(data_dir: Path, environment_id: str, repo: Path, **more: Any) -> dict[str, Any]:
