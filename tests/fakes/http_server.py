@@ -4,6 +4,7 @@ Real sockets, real h11 and wsproto; nothing is hidden behind a framework, so tha
 reading, break off in the middle of an answer, or close with any code.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qsl, urlsplit
@@ -22,6 +23,8 @@ from wsproto.events import (
 )
 from wsproto.events import Request as UpgradeRequest
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 GOODBYE_SECONDS = 1.0
 """Wait for the other side to agree that a socket is over."""
@@ -56,7 +59,7 @@ class SocketClosed(Exception):
 class ServerSocket:
     """The server's end of a WebSocket."""
 
-    _stream: trio.SocketStream
+    _stream: Stream
     _wsproto: WSConnection
     _text: str = ""
     closed: trio.Event = field(factory=trio.Event)
@@ -144,12 +147,15 @@ class Application:
 
 
 @asynccontextmanager
-async def serve(application: Application) -> AsyncIterator[str]:
-    """Serve on a free port of 127.0.0.1; yields ``http://127.0.0.1:<port>``."""
+async def serve(application: Application, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve on a free port of 127.0.0.1; yields ``http://127.0.0.1:<port>``, or https with ``tls``."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(tcp: trio.SocketStream) -> None:
+        stream: Stream = tcp
+        if tls is not None:
+            stream = trio.SSLStream(tcp, tls, server_side=True, https_compatible=True)
         # A client that hangs up in the middle of a request is nothing to this server.
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
             await _Connection(stream, application).run()
@@ -157,13 +163,13 @@ async def serve(application: Application) -> AsyncIterator[str]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, handle, listeners)
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
         finally:
             nursery.cancel_scope.cancel()
 
 
 class _Connection:
-    def __init__(self, stream: trio.SocketStream, application: Application) -> None:
+    def __init__(self, stream: Stream, application: Application) -> None:
         self._stream = stream
         self._application = application
         self._http = h11.Connection(h11.SERVER)

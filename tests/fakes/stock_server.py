@@ -9,6 +9,7 @@ need not wait for minutes.
 import hashlib
 import itertools
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -690,14 +691,16 @@ class StockServer:
 
 
 @asynccontextmanager
-async def run_stock_server(**settings: Any) -> AsyncIterator[StockServer]:
+async def run_stock_server(
+    tls: ssl.SSLContext | None = None, **settings: Any
+) -> AsyncIterator[StockServer]:
     """Serve on a free port; ``settings`` are attributes of the server."""
     server = StockServer()
     for name, value in settings.items():
         assert hasattr(server, name), name
         setattr(server, name, value)
     application = Application(server.handle, server.open_socket, server.handle_socket)
-    async with serve(application) as url, trio.open_nursery() as nursery:
+    async with serve(application, tls) as url, trio.open_nursery() as nursery:
         server.url = url
         nursery.start_soon(server.run_sweeps)
         try:

@@ -131,6 +131,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("watch_share", "share of the kernel's inotify watches that may be used", float, (), 0.5),
     Setting("process_boundary", "auto, cgroup, subreaper or plain", _choice("auto", "cgroup", "subreaper", "plain"), (), "auto"),
     Setting("git_processes", "git processes that may run at once", _positive, (), 0),
+    Setting("lock_seconds", "how long a git operation waits for others on its checkout or repository", _pause, (), 300.0),
     Setting("paranoid_sample", "check one in N cached answers against git; 0 = never", int, (), 0),
     Setting("rescue_max_mib", "largest rescue kept as a git ref", _positive, (), 256),
     Setting("drain_seconds", "how long running commands may finish at stop", _seconds, (), 2.0),

@@ -23,7 +23,7 @@ from bbhost.errors import WorkspaceBusyError
 from bbhost.toolkit.keyed_locks import KeyedLocks
 
 WAIT_SECONDS = 300.0
-"""Longest wait for a lock; then the operation is refused with ``workspace_busy``."""
+"""Longest wait for a lock unless told otherwise; then the operation is refused with ``workspace_busy``."""
 
 
 class _Rank(IntEnum):
@@ -89,7 +89,7 @@ class WorkspaceLocks:
                 if waiting.cancelled_caught:
                     raise WorkspaceBusyError(
                         f"Another operation has held {name.replace(chr(0), ' ')} for more than "
-                        f"{self.wait_seconds:.0f} seconds; try again when it has ended"
+                        f"{self.wait_seconds:g} seconds; try again when it has ended"
                     )
                 held.append(key)
                 try:

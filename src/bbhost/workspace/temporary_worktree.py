@@ -88,8 +88,8 @@ async def sweep_temporary_worktrees(tools: WorkspaceTools) -> int:
 
 async def _remove(tools: WorkspaceTools, common_dir: Path | None, path: Path) -> None:
     """Remove the worktree, its registration, and last the marker by which a sweep would find it."""
-    fault_point("merge.before_cleanup")
     try:
+        fault_point("merge.before_cleanup")
         if common_dir is not None and await on_disk(common_dir.is_dir):
             async with tools.locks.repository(common_dir):
                 await _deregister(tools, common_dir, path)

@@ -1,5 +1,6 @@
 """Slow and large work of one environment: it delays nobody else, and stays within its bounds."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,17 @@ def add_slow_setup(repo: Path) -> None:
     (repo / ".bb-env-setup.sh").write_text(script)
     git(repo, "add", "-A")
     git(repo, "commit", "-qm", "set-up")
+
+
+def commit_files(repo: Path, files: dict[str, str]) -> None:
+    """Commit many files to main and the index, without writing each of them twice."""
+    lines = ["commit refs/heads/main", "committer dev <dev@example.invalid> 1700000000 +0000"]
+    lines += ["data 4", "many", "from refs/heads/main^0"]
+    for path, content in files.items():
+        lines += [f"M 100644 inline {path}", f"data {len(content)}", content]
+    stream = "\n".join(lines).encode() + b"\n"
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=repo, input=stream, check=True)
+    git(repo, "read-tree", "HEAD")
 
 
 async def test_one_slow_command_delays_no_other_environment(
@@ -97,14 +109,11 @@ async def test_a_diff_of_ten_thousand_files(
     server: StockServer, data_dir: Path, repo: Path
 ) -> None:
     """Cut to its limits, and the daemon's memory hardly knows of it."""
-    for number in range(5_000):
-        path = repo / f"many{number % 50}" / f"tracked{number}.txt"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"{number}\n" * 40)
-    git(repo, "add", "-A")
-    git(repo, "commit", "-qm", "many")
-    for number in range(5_000):
+    numbers = range(5_000)
+    commit_files(repo, {f"many{n % 50}/tracked{n}.txt": f"{n}\n" * 40 for n in numbers})
+    for number in numbers:
         directory = repo / f"many{number % 50}"
+        directory.mkdir(exist_ok=True)
         (directory / f"tracked{number}.txt").write_text(f"{number} changed\n" * 40)
         (directory / f"new{number}.txt").write_text(f"{number} new\n" * 40)
     server.redelivery_seconds = 60.0
