@@ -1,5 +1,7 @@
 """``environment.provision`` and ``environment.destroy`` against the daemon process: results and codes."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.system.daemon.harness import (
 )
 
 pytestmark = pytest.mark.slow
+EXAMPLES = Path(__file__).parents[2] / "data" / "wire_examples.jsonl"
 
 
 def keys_of(result: dict[str, Any]) -> list[str]:
@@ -137,6 +140,85 @@ async def _set_up(server: StockServer, data_dir: Path, repo: Path) -> None:
     assert "env_t" not in git(repo, "worktree", "list")
     assert "bb/env_t" in git(repo, "branch", "--list", "bb/env_t")  # the branch stays
     assert b"sleep\x00301\x00" not in running_commands()
+
+
+def outline(transcript: list[dict[str, Any]], *places: str) -> list[tuple[Any, ...]]:
+    """What people see of a transcript, without what differs from one to the next."""
+
+    def told(text: str) -> str:
+        for number, place in enumerate(places):
+            text = text.replace(place, f"<{number}>")
+        return re.sub(r"\b[0-9a-f]{7}\b", "<sha>", text)
+
+    return [
+        (one["type"], one["key"], told(one["text"]), one.get("status"), sorted(one))
+        for one in transcript
+    ]
+
+
+async def test_a_transcript_is_the_recorded_one(
+    server: StockServer, data_dir: Path, repo: Path
+) -> None:
+    """Key by key and text by text what the original daemon wrote for the same set-up script."""
+    with EXAMPLES.open() as lines:
+        kind = ["result", "environment.provision", "ok"]
+        recorded = next(
+            one["example"] for line in lines if (one := json.loads(line))["kind"] == kind
+        )
+    result = recorded["result"]
+    wanted = outline(result["transcript"], result["path"], result["branchName"])
+    add_setup_script(
+        repo, "echo setup cwd=$PWD; printf 'progress 1\\rprogress 2\\n'; echo to stderr >&2\n"
+    )
+    git(repo, "commit", "-q", "--amend", "-m", "initial")
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir):
+            made = await succeed(server, worktree_spec(data_dir, "env_one", repo))
+            assert outline(made["transcript"], made["path"], made["branchName"]) == wanted
+            steps = {one["key"]: one for one in made["transcript"]}
+            for begun, ended in (
+                ("git-worktree-started", "git-worktree-completed"),
+                ("setup-started", "setup-completed"),
+            ):
+                assert steps[ended]["startedAt"] == steps[begun]["startedAt"]
+            head = git(Path(made["path"]), "rev-parse", "HEAD")
+            branch = {"branchName": "bb/env_one", "sha": head}
+            assert steps["workspace-branch"]["metadata"] == branch
+
+
+async def test_transcripts_of_failures(server: StockServer, data_dir: Path, repo: Path) -> None:
+    """The step that failed is told last, with the time at which it began."""
+    add_setup_script(repo, "echo trying; exit 3\n")
+    git(repo, "checkout", "-q", "--detach")
+    server.threads["thr_1"] = "env_one"
+    initiator = {"threadId": "thr_1", "provisioningId": "prov_1"}
+    checkout = {"kind": "existing", "name": "main"}
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir):
+            for spec, begun, failed in (
+                (
+                    worktree_spec(data_dir, "env_one", repo, baseBranch="nowhere"),
+                    "git-worktree-started",
+                    "git-worktree-failed",
+                ),
+                (
+                    worktree_spec(data_dir, "env_two", repo, baseBranch="main"),
+                    "setup-started",
+                    "setup-failed",
+                ),
+                (
+                    unmanaged_spec("env_three", repo, checkout=checkout),
+                    "git-checkout-waiting",
+                    "git-checkout-failed",
+                ),
+            ):
+                server.events.clear()
+                assert not (await server.run_command({**spec, "initiator": initiator}))["ok"]
+                entries = [one["event"]["entries"][0] for one in server.events]
+                first = next(one for one in entries if one["key"] == begun)
+                assert (entries[-1]["key"], entries[-1]["status"]) == (failed, "failed")
+                assert entries[-1]["startedAt"] == first["startedAt"]
+                assert entries[-1]["metadata"]["durationMs"] >= 0
 
 
 async def test_initiated_provisioning_streams_its_transcript(
@@ -265,7 +347,12 @@ async def _checkout_refusals(server: StockServer, tmp_path: Path) -> None:
     await refused(repo, "checkout_detached")
     await refused(make_repository(tmp_path / "unborn", {}), "checkout_unborn")
     unborn = unmanaged_spec("env_same", tmp_path / "unborn")
-    await succeed(server, {**unborn, "checkout": {"kind": "existing", "name": "main"}})
+    made = await succeed(server, {**unborn, "checkout": {"kind": "existing", "name": "main"}})
+    # Where there is no branch yet there is no default branch either: null, not an empty name.
+    assert (made["branchName"], made["defaultBranch"]) == ("main", None)
+    detached = await succeed(server, unmanaged_spec("env_detached", repo))
+    assert (detached["branchName"], detached["defaultBranch"]) == (None, "main")
+    assert keys_of(detached) == ["workspace-path"]
     repo = fresh("merging")
     git_fails(repo, "merge", "other")
     await refused(repo, "checkout_conflicts")

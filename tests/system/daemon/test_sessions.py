@@ -61,6 +61,7 @@ async def test_reconnecting(server: StockServer, data_dir: Path, repo: Path) -> 
                 session = await server.wait_connected(other_than=before)
                 assert session.instance_id == first.instance_id
                 assert session.opened_with["loadedEnvironments"] == [{"environmentId": ONE}]
+                assert session.opened_with["hostName"] == "test-host"
                 assert (await server.wait_result(row))["ok"]
 
             await lose(server.expire_session)
