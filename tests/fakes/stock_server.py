@@ -70,6 +70,7 @@ class StockSession:
     opened_with: dict[str, Any]
     lease_until: float
     status: str = "active"
+    ended_at: float = 0.0
     socket: ServerSocket | None = None
     heartbeats: int = 0
 
@@ -112,6 +113,7 @@ class StockServer:
     redelivery_seconds = 60.0
     provision_redelivery_seconds = 1200.0
     sweep_seconds = 10.0
+    interaction_grace_seconds = 5.0
     command_limit_deliveries = 2
 
     def __init__(self) -> None:
@@ -119,6 +121,8 @@ class StockServer:
         self.sends_live_list = False
         """Off: the session-open answer is the stock one. On: with ``liveEnvironmentIds``."""
         self.sends_retired_list = True
+        self.moves_interactions = False
+        """Whether a question that is registered again belongs to the new session (as the hub has it)."""
         self.protocol_version = PROTOCOL_VERSION
         self.join_codes: dict[str, str] = {}
         self.host_keys: dict[str, str] = {}
@@ -295,7 +299,16 @@ class StockServer:
                 )
                 if row.state == "fetched" and now - row.fetched_at >= limit:
                     await self._redeliver(row, kind)
+            self._interrupt_abandoned(now)
             await self._notify()
+
+    def _interrupt_abandoned(self, now: float) -> None:
+        """Interrupt the questions of sessions that have ended; nobody is told."""
+        for known in self.interactions.values():
+            session = known["session"]
+            due = session.ended_at + self.interaction_grace_seconds
+            if session.status != "active" and known["status"] == "pending" and due <= now:
+                known["status"] = "interrupted"
 
     async def _redeliver(self, row: StockCommand, kind: str | None) -> None:
         if row.retry_count == 0:
@@ -592,7 +605,7 @@ class StockServer:
 
     async def _interactive_request(self, request: Request, host_id: str) -> Any:
         body = structure(InteractiveRequest, _json(request))
-        self._active(body.session_id, host_id)
+        session = self._active(body.session_id, host_id)
         asked = body.interaction
         self._require_thread(asked.thread_id)
         if asked.turn_id not in self._started_turns:
@@ -605,6 +618,8 @@ class StockServer:
         )
         for interaction_id, known in self.interactions.items():
             if known["key"] == key:
+                if self.moves_interactions:
+                    known["session"] = session
                 return {
                     "outcome": "existing",
                     "interactionId": interaction_id,
@@ -614,6 +629,7 @@ class StockServer:
         self.interactions[interaction_id] = {
             "key": key,
             "status": "pending",
+            "session": session,
             "interaction": _json(request)["interaction"],
         }
         return {"outcome": "created", "interactionId": interaction_id, "status": "pending"}
@@ -669,6 +685,7 @@ class StockServer:
         finally:
             if session.status == "active":
                 session.status = "daemon-disconnect"
+            session.ended_at = trio.current_time()
             with trio.CancelScope(shield=True):
                 await self._notify()
 

@@ -99,6 +99,10 @@ class SessionPort:
         """See ``ServerPort.ask_person``; the session delivers the events first."""
         return await self._require().calls.ask_person(interaction)
 
+    async def wait_new_session(self) -> None:
+        """See ``ServerPort.wait_new_session``."""
+        await self._require().wait_new_session()
+
     def take_back(self, provider_id: str, thread_id: ThreadId, reason: str) -> None:
         """See ``ServerPort.take_back``."""
         session = self._session()

@@ -72,6 +72,15 @@ class CurrentSession:
         assert session is not None
         return session
 
+    async def wait_new(self) -> OpenSession:
+        """Wait until a session is ready that is not ready now."""
+        before = self._ready.value
+        session = await self._ready.wait_value(
+            lambda session: session is not None and session is not before
+        )
+        assert session is not None
+        return session
+
     async def request(self, send: Callable[[SessionId], Awaitable[T]]) -> T:
         """Make a request in the open session.
 

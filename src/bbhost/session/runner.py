@@ -136,6 +136,10 @@ class Session:
         """
         return await self._current.send(message)
 
+    async def wait_new_session(self) -> None:
+        """Wait until a session is ready that is not ready now."""
+        await self._current.wait_new()
+
     async def wait_dismissed(self) -> LinkEnd:
         """Wait until the server wants this daemon to stop: it was replaced, or told to go."""
         end = await self._connection.dismissal.wait_value(lambda end: end is not None)

@@ -379,6 +379,28 @@ async def test_questions_end_with_turn_provider_or_session(start_hub: Any) -> No
         ]
 
 
+async def test_a_question_asked_again_outlives_its_first_session(start_hub: Any) -> None:
+    """A daemon that has come back and still waits for the answer gets it."""
+    hub: HubAddress = await start_hub(sweep_seconds=0.05, interaction_grace_seconds=0.5)
+    daemon = await enroll(hub.url, hub.token, "/data")
+    async with daemon.http, api_client(hub) as api:
+        async with daemon.connected():
+            thread = await run_first_turn(api, daemon, finish=False)
+            await ask(daemon, thread["id"], request="asked again")
+            await ask(daemon, thread["id"], request="forgotten")
+        async with daemon.connected(activeThreads=[{"threadId": thread["id"]}]):
+            again = (await ask(daemon, thread["id"], request="asked again")).json()
+            assert (again["outcome"], again["status"]) == ("existing", "pending")
+            with trio.fail_after(30):
+                while True:
+                    listed = (await api.get("/interactions")).json()["interactions"]
+                    if listed[1]["status"] == "interrupted":
+                        break
+                    await trio.sleep(0.02)
+            # The grace of both is over by now.
+            assert [one["status"] for one in listed] == ["pending", "interrupted"]
+
+
 async def test_app_data_is_kept_and_unknown_threads_are_404(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

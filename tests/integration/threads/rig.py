@@ -125,6 +125,9 @@ class FakeServer:
         self.came = trio.Event()
         return InteractionRegistered("created", "pint_1", InteractionStatus.PENDING)
 
+    async def wait_new_session(self) -> None:
+        await trio.sleep_forever()
+
     def take_back(self, provider_id: str, thread_id: ThreadId, reason: str) -> None:
         self.taken_back.append((provider_id, thread_id, reason))
 

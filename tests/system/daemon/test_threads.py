@@ -116,6 +116,7 @@ async def test_an_answer_survives_a_reconnect(
 ) -> None:
     """The link breaks while a turn waits for a person: the thread is listed, the answer arrives."""
     thread = Thread(server, repo)
+    server.interaction_grace_seconds = 60.0
     with trio.fail_after(60):
         async with run_daemon_process(server, data_dir, environ=variables):
             await provision(server, thread)
@@ -128,6 +129,30 @@ async def test_an_answer_survives_a_reconnect(
             assert await succeed(server, thread.resolve_command({"decision": "deny"})) == {}
             assert await thread.wait_completed() == "completed"
             assert "decision decline" in thread.text()
+            thread.check_events()
+
+
+async def test_a_question_that_was_interrupted_during_an_outage(
+    server: StockServer, data_dir: Path, repo: Path, variables: dict[str, str]
+) -> None:
+    """The server gives it up and tells nobody: the agent does not wait for ever, and the turn ends."""
+    thread = Thread(server, repo)
+    server.interaction_grace_seconds = 0.1
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir, environ=variables):
+            await provision(server, thread)
+            await thread.start("approve")
+            await thread.wait_question()
+            session = server.session
+            server.refuses_sockets = True
+            await server.drop_socket()
+            (question,) = server.interactions.values()
+            await server.wait(lambda: question["status"] == "interrupted")
+            server.refuses_sockets = False
+            await server.wait_connected(other_than=session)
+            assert await thread.wait_completed() == "interrupted"
+            assert await thread.submit("say back") == "new-turn"
+            assert await thread.wait_completed(2) == "completed"
             thread.check_events()
 
 

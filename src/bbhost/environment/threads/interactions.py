@@ -1,4 +1,9 @@
-"""Questions of agents that wait for a person, and the answers that come as commands."""
+"""Questions of agents that wait for a person, and the answers that come as commands.
+
+A server interrupts the questions of a session some seconds after that session has ended, and tells
+nobody. So a question is registered again in every new session, and once more when that time is over:
+the server answers with what has become of it, and an agent does not wait for what cannot come.
+"""
 
 from collections import OrderedDict
 from logging import getLogger
@@ -9,7 +14,11 @@ from attrs import define, field
 
 from bbhost.contract.commands import InteractiveResolve
 from bbhost.contract.interactions import Resolution
-from bbhost.contract.session import InteractionRegistered, PendingInteraction
+from bbhost.contract.session import (
+    InteractionRegistered,
+    InteractiveResponse,
+    PendingInteraction,
+)
 from bbhost.domain.ids import ThreadId
 from bbhost.environment.threads.ports import ServerPort
 from bbhost.errors import BbhostError, InteractionMismatchError, StaleInteractionError
@@ -20,6 +29,9 @@ DELIVERED_SECONDS = 300.0
 """How long an answer that was delivered may come again and still be a success."""
 DELIVERED_LIMIT = 10_000
 """Delivered answers remembered; the oldest is forgotten first."""
+
+LOOK_AGAIN_SECONDS = 10.0
+"""After the beginning of a session, the questions of the one before have been interrupted by now."""
 
 _Key: TypeAlias = tuple[ThreadId, str, str, str]
 
@@ -56,17 +68,19 @@ class Interactions:
         key = _key(question)
         # Before it is registered: the answer may be here before the server's answer to that.
         waiting = self._waiting[key] = _Waiting()
+        ended = False
         try:
-            return await self._wait_answer(question, waiting)
+            answer = await self._wait_answer(question, waiting)
+            ended = True
+            return answer
         except BbhostError as error:
+            ended = True
             log.warning("a question of %s could not be asked: %s", question.thread_id, error)
             self._take_back(question, "the question could not be registered")
             return None
-        except trio.Cancelled:
-            if not waiting.resolved.is_set():
-                self._take_back(question, "the turn ended while awaiting user interaction")
-            raise
         finally:
+            if not ended and not waiting.resolved.is_set():
+                self._take_back(question, "the turn ended while awaiting user interaction")
             # An agent that uses an id again has a later question under it.
             if self._waiting.get(key) is waiting:
                 del self._waiting[key]
@@ -74,13 +88,42 @@ class Interactions:
     async def _wait_answer(
         self, question: PendingInteraction, waiting: _Waiting
     ) -> Resolution | None:
-        response = await self._server.ask_person(question)
-        if not waiting.resolved.is_set():
-            if not isinstance(response, InteractionRegistered) or not response.is_open:
-                return None
-            waiting.interaction_id = response.interaction_id
-            await waiting.resolved.wait()
+        response: InteractiveResponse | None = await self._server.ask_person(question)
+        look_again = False
+        while not waiting.resolved.is_set():
+            if response is not None:
+                if not isinstance(response, InteractionRegistered) or not response.is_open:
+                    return None
+                waiting.interaction_id = response.interaction_id
+            look_again = await self._wait_news(waiting, LOOK_AGAIN_SECONDS if look_again else None)
+            if not waiting.resolved.is_set():
+                response = await self._ask_again(question)
         return waiting.resolution
+
+    async def _wait_news(self, waiting: _Waiting, seconds: float | None) -> bool:
+        """Wait for the answer, for another session (True), or for a time."""
+        is_new_session = False
+        async with trio.open_nursery() as news:
+
+            async def wait_session() -> None:
+                nonlocal is_new_session
+                await self._server.wait_new_session()
+                is_new_session = True
+                news.cancel_scope.cancel(reason="there is another session")
+
+            news.start_soon(wait_session)
+            with trio.move_on_after(float("inf") if seconds is None else seconds):
+                await waiting.resolved.wait()
+            news.cancel_scope.cancel(reason="there is an answer, or it is time to look")
+        return is_new_session
+
+    async def _ask_again(self, question: PendingInteraction) -> InteractiveResponse | None:
+        """Hear what has become of a question; None where it cannot be heard now."""
+        try:
+            return await self._server.ask_person(question)
+        except BbhostError as error:
+            log.info("a question of %s is asked again later: %s", question.thread_id, error)
+            return None
 
     def _take_back(self, question: PendingInteraction, reason: str) -> None:
         self._server.take_back(

@@ -44,6 +44,10 @@ class ServerPort(Protocol):
         """
         ...
 
+    async def wait_new_session(self) -> None:
+        """Wait until the server can be reached in another session than now."""
+        ...
+
     def take_back(self, provider_id: str, thread_id: ThreadId, reason: str) -> None:
         """The questions of a thread need no answer any more. Never blocks; tried until heard."""
         ...

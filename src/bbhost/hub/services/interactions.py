@@ -102,7 +102,7 @@ class Interactions:
     async def register(
         self, host_id: str, session_id: str, asked: PendingInteraction
     ) -> InteractiveResponse:
-        """Register a question, or find it registered.
+        """Register a question, or find it registered; from then on it is the session's.
 
         Raises:
             ApiError: 404, 403; 503 its turn's beginning is not stored yet, so try again.
@@ -116,6 +116,8 @@ class Interactions:
             )  # fmt: skip
             known = table.find_by_request(db, key)
             if known is not None:
+                # The daemon has come back and still waits: the end of the old session is not its end.
+                table.move_to_session(db, known.id, session_id)
                 return InteractionRegistered("existing", known.id, Status(known.status))
             if not event_table.turn_started(db, asked.thread_id, asked.turn_id):
                 raise ApiError(

@@ -104,6 +104,11 @@ def change_interaction(  # one row's worth of facts
     )
 
 
+def move_to_session(db: sqlite3.Connection, interaction_id: str, session_id: str) -> None:
+    """Let a question live as long as another session than before."""
+    db.execute("UPDATE interactions SET session_id = ? WHERE id = ?", (session_id, interaction_id))
+
+
 def _one(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> InteractionRow | None:
     found = _many(db, where, values)
     return found[0] if found else None
