@@ -23,7 +23,14 @@ from bbhost.contract.fields import (
 )
 from bbhost.contract.interactions import InteractionPayload
 from bbhost.contract.wire import absent, flatten, optional, require
-from bbhost.domain.ids import CommandId, EnvironmentId, HostId, SessionId, ThreadId
+from bbhost.domain.ids import (
+    CommandId,
+    EnvironmentId,
+    HostId,
+    SessionId,
+    TerminalId,
+    ThreadId,
+)
 from bbhost.errors import WireError
 
 HostType = Literal["persistent"]
@@ -102,6 +109,13 @@ class LoadedEnvironment:
 
 
 @frozen
+class OpenTerminal:
+    """A terminal that is open in this daemon."""
+
+    terminal_id: TerminalId
+
+
+@frozen
 class SessionOpenRequest:
     """A daemon presents itself; every WebSocket needs a session of its own."""
 
@@ -114,6 +128,8 @@ class SessionOpenRequest:
     protocol_version: PositiveInt
     active_threads: tuple[ActiveThread, ...]
     loaded_environments: tuple[LoadedEnvironment, ...] = optional(())
+    open_terminals: tuple[OpenTerminal, ...] | None = absent()
+    """Terminals that the server may go on with; None: this daemon does not say (a stock one)."""
     host_type: HostType = "persistent"
 
 

@@ -14,6 +14,7 @@ from bbhost.daemon.config import SETTINGS, Config, load_config
 from bbhost.daemon.logs import set_up_logs
 from bbhost.daemon.memory import settle_memory, share_one_heap
 from bbhost.daemon.notify import Notifier, take_notifier
+from bbhost.daemon.restart.descriptors import take_descriptors
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError, ConfigError
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     os.umask(0o077)
     share_one_heap()
     settle_memory()
-    return exit_code_for(trio.run(_run, config, take_notifier()))
+    return exit_code_for(trio.run(_run, config, take_notifier(), take_descriptors()))
 
 
 def exit_code_for(code: int) -> int:
@@ -74,13 +75,13 @@ def exit_code_for(code: int) -> int:
     return code
 
 
-async def _run(config: Config, notifier: Notifier) -> int:
+async def _run(config: Config, notifier: Notifier, descriptors: dict[str, int]) -> int:
     stop, reload = StopRequest(), Tick()
     code = EXIT_OK
     async with trio.open_nursery() as nursery:
         await nursery.start(_follow_signals, stop, reload, nursery.cancel_scope)
         try:
-            await run_daemon(config, stop, reload, notifier)
+            await run_daemon(config, stop, reload, notifier, descriptors)
         except Exception as error:
             code = _report(error)
         except trio.Cancelled:

@@ -42,8 +42,12 @@ class DaemonHooks:
         """Stops watching the storage of an environment's threads; set by the same."""
 
     def describe(self) -> SessionDescription:
-        """Tell which threads are active and which environments are loaded."""
-        return SessionDescription(self.active_threads(), tuple(self._supervisor.live_ids()))
+        """Tell which threads are active, which environments loaded and which terminals open."""
+        return SessionDescription(
+            self.active_threads(),
+            tuple(self._supervisor.live_ids()),
+            self._terminals.directory.open_ids(),
+        )
 
     async def session_opened(self, response: SessionOpenResponse) -> None:
         """Take in the server's lists; reconciling goes on by itself."""

@@ -1,15 +1,17 @@
 """Talking to the service manager: systemd's notification protocol, in datagrams of lines.
 
-Nothing here waits or fails: a message that cannot be sent is dropped, because a daemon must not stop
-working for want of somebody to tell. Without NOTIFY_SOCKET nothing is sent.
+Nothing here fails, and only the barrier waits: a message that cannot be sent is dropped, because a
+daemon must not stop working for want of somebody to tell. Without NOTIFY_SOCKET nothing is sent.
 """
 
 import logging
 import os
 import socket
 import time
-from collections.abc import MutableMapping
+from array import array
+from collections.abc import MutableMapping, Sequence
 
+import trio
 from attrs import define
 
 log = logging.getLogger(__name__)
@@ -56,18 +58,53 @@ class Notifier:
         """Starting or stopping goes on: do not give up on us for so long."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
-    def _send(self, *lines: str) -> None:
+    def store(self, name: str, descriptor: int) -> bool:
+        """Have a descriptor kept for the next start; False where it was not sent.
+
+        Whether it was taken, nobody says; :meth:`barrier` tells that the message has been read.
+        """
+        return self._send("FDSTORE=1", f"FDNAME={name}", descriptors=(descriptor,))
+
+    def unstore(self, name: str) -> None:
+        """What is kept under this name is no longer wanted."""
+        self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+    async def barrier(self) -> bool:
+        """Wait until the service manager has read what was sent before. False where it cannot be asked.
+
+        Cancellation: safe.
+        """
+        ours, theirs = os.pipe()
+        try:
+            try:
+                sent = self._send("BARRIER=1", descriptors=(theirs,))
+            finally:
+                os.close(theirs)
+            if sent:
+                await trio.lowlevel.wait_readable(ours)  # the end: its copy has been closed
+            else:
+                await trio.lowlevel.checkpoint()
+            return sent
+        finally:
+            os.close(ours)
+
+    def _send(self, *lines: str, descriptors: Sequence[int] = ()) -> bool:
         if self._address is None:
-            return
+            return False
         message = "\n".join(line for line in lines if line).encode("utf-8", "replace")
         try:
             with socket.socket(
                 socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0)
             ) as sender:
                 sender.setblocking(False)
-                sender.sendto(message, self._address)
+                # Not socket.send_fds: it drops the address that it is given.
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))
+                ancillary = [rights] if descriptors else []
+                sender.sendmsg([message], ancillary, 0, self._address)
         except OSError as error:
             log.debug("the service manager cannot be told: %s", error)
+            return False
+        return True
 
 
 def take_notifier(environ: MutableMapping[str, str] | None = None) -> Notifier:

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections import Counter
+from collections.abc import MutableMapping
 from contextlib import AsyncExitStack
 
 import trio
@@ -23,6 +24,9 @@ from bbhost.daemon.notices import Notices
 from bbhost.daemon.notify import Notifier
 from bbhost.daemon.publishing_commands import PublishingCommands
 from bbhost.daemon.reloading import follow_reloads
+from bbhost.daemon.restart.handing_over import HandOver
+from bbhost.daemon.restart.taking_over import TakeOver
+from bbhost.daemon.restart.unit import own_unit
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError
 from bbhost.session.connection import SessionSettings
@@ -50,12 +54,14 @@ async def run_daemon(
     stop: StopRequest,
     reload: Tick | None = None,
     notifier: Notifier | None = None,
+    descriptors: MutableMapping[str, int] | None = None,
 ) -> None:
     """Run until asked to stop or dismissed by the server.
 
     Args:
         reload: set when the configuration is to be read again.
         notifier: the service manager to be told; nobody where omitted.
+        descriptors: what it had kept for us, by name; taken from here.
 
     Raises:
         BbhostError: it cannot start; the message says what to do.
@@ -82,33 +88,45 @@ async def run_daemon(
             port = None if local is None else port_of(local)
             shell = ShellSettings(url.text, port, config.get("cli_dir"))
             parts = await ladder.enter_async_context(open_parts(config, shell))
-            notices = Notices(notifier or Notifier(), parts, stop)
+            notifier = notifier or Notifier()
+            notices = Notices(notifier, parts, stop)
             await ladder.enter_async_context(running(notices.run))
-            session = await _climb(ladder, parts, settings, stop)
+            descriptors = {} if descriptors is None else descriptors
+            take_over = TakeOver(parts, notifier, descriptors)
+            hand_over = HandOver(parts, notifier, own_unit())
+            session = await _climb(ladder, parts, settings, stop, take_over, hand_over)
             await ladder.enter_async_context(
                 running(follow_reloads, parts, reload or Tick(), notices.notifier)
             )
             if local is not None:
                 api = _local_api(config, settings, port_of(local), session)
                 await ladder.enter_async_context(running(serve_local_port, local, api))
-            await _run_session(parts, session, stop, notices)
+            await _run_session(parts, session, stop, notices, hand_over)
 
 
 async def _climb(
-    ladder: AsyncExitStack, parts: Parts, settings: SessionSettings, stop: StopRequest
+    ladder: AsyncExitStack,
+    parts: Parts,
+    settings: SessionSettings,
+    stop: StopRequest,
+    take_over: TakeOver,
+    hand_over: HandOver,
 ) -> Session:
     """Start every service, lowest first; each is stopped after those above it."""
     await ladder.enter_async_context(running(parts.keeper.run))
+    await take_over.prepare()
     await _sweep(parts)
+    await take_over.settle()
     await ladder.enter_async_context(running(parts.processes.run))
     await ladder.enter_async_context(running(parts.watches.run))
     await ladder.enter_async_context(running(parts.lag.run))
     await ladder.enter_async_context(running(parts.journal_probe.run))
     await ladder.enter_async_context(running(_run_emptier, parts))
-    ladder.push_async_callback(_end_processes, parts)
+    ladder.push_async_callback(_end_processes, parts, hand_over)
     await ladder.enter_async_context(running(parts.supervisor.run))
     await parts.supervisor.restore(await parts.journal.environments())
     await ladder.enter_async_context(running(parts.terminals.run))
+    await take_over.finish()
     await ladder.enter_async_context(running(parts.threads.run))
     await ladder.enter_async_context(running(parts.reconciler.run))
     await ladder.enter_async_context(running(_sweep_leftovers, parts))
@@ -131,7 +149,7 @@ async def _climb(
 
 
 async def _run_session(
-    parts: Parts, session: Session, stop: StopRequest, notices: Notices
+    parts: Parts, session: Session, stop: StopRequest, notices: Notices, hand_over: HandOver
 ) -> None:
     """Hold the session until the end, then leave it in good order."""
     failures: list[BbhostError] = []
@@ -157,7 +175,7 @@ async def _run_session(
         await stop.event.wait()
         log.info("stopping: %s", stop.reason)
         if not failures:
-            await _say_goodbye(parts, session)
+            await _say_goodbye(parts, session, hand_over)
             with trio.move_on_after(LEAVE_SECONDS):
                 await left.wait()
         link.cancel_scope.cancel(reason="the daemon stops")
@@ -165,9 +183,10 @@ async def _run_session(
         raise failures[0]
 
 
-async def _say_goodbye(parts: Parts, session: Session) -> None:
+async def _say_goodbye(parts: Parts, session: Session, hand_over: HandOver) -> None:
     report = await session.drain(parts.config.get("drain_seconds"))
     log.info("drained", extra={"commands_left": report.commands, "events_left": report.events})
+    await hand_over.run()
     with trio.move_on_after(GUESTS_SECONDS):
         async with trio.open_nursery() as guests:
             guests.start_soon(parts.threads.stop_all)
@@ -206,12 +225,16 @@ async def _sweep_leftovers(
         parts.emptier.wake()
 
 
-async def _end_processes(parts: Parts) -> None:
-    """Nothing that was started in an environment outlives the daemon."""
+async def _end_processes(parts: Parts, hand_over: HandOver) -> None:
+    """Nothing that was started in an environment outlives the daemon, unless it was handed over."""
     with trio.move_on_after(END_PROCESSES_SECONDS, shield=True):
         async with trio.open_nursery() as ending:
             for boundary in parts.keeper.boundaries:
-                ending.start_soon(boundary.end, 0.5)
+                shells = hand_over.shells_of(boundary)
+                if shells:
+                    ending.start_soon(boundary.end_others, shells, 0.5)
+                else:
+                    ending.start_soon(boundary.end, 0.5)
 
 
 async def _run_emptier(parts: Parts, task_status: trio.TaskStatus[None]) -> None:

@@ -26,6 +26,7 @@ from bbhost.session.hooks import TerminalMessage
 from bbhost.terminals.directory import OPEN_FAILED, TerminalDirectory, terminal_error
 from bbhost.terminals.registry import TerminalPlace, Terminals, open_terminals
 from bbhost.terminals.shell import ShellSettings
+from bbhost.terminals.terminal import LiveShell, Terminal
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ OPENING_LIMIT = 64
 class _Hosted:
     """The terminals of one stay."""
 
-    stay: ReadyStay
+    handle: ReadyHandle
     started: trio.Event = field(factory=trio.Event)
     terminals: Terminals | None = None
 
@@ -110,14 +111,36 @@ class TerminalHosting:
         finally:
             self._opening -= 1
 
+    async def adopt(self, handle: ReadyHandle, terminal: Terminal, shell: LiveShell) -> None:
+        """Go on with a terminal of an earlier daemon.
+
+        Raises:
+            BbhostError: the environment is being left; the terminal is as it was.
+        """
+        terminals = await self._terminals_of(handle)
+        terminals.adopt_nowait(terminal, shell)
+
+    async def hand_over(self, most: int) -> list[tuple[ReadyHandle, Terminal]]:
+        """Let go of the open terminals, for the next daemon; see ``Terminal.hand_over``.
+
+        Args:
+            most: environments beyond so many terminals keep theirs.
+        """
+        handed: list[tuple[ReadyHandle, Terminal]] = []
+        for hosted in tuple(self._hosted.values()):
+            terminals = hosted.terminals
+            if terminals is not None and len(handed) + terminals.open_count <= most:
+                handed += [(hosted.handle, one) for one in await terminals.hand_over()]
+        return handed
+
     async def _refuse(self, message: TerminalOpen, text: str) -> None:
         answer: TerminalError = terminal_error(message, OPEN_FAILED, text)
         await self.directory.sink.send(answer)
 
     async def _terminals_of(self, handle: ReadyHandle) -> Terminals:
         hosted = self._hosted.get(handle.environment_id)
-        if hosted is None or hosted.stay is not handle.stay:
-            hosted = self._hosted[handle.environment_id] = _Hosted(handle.stay)
+        if hosted is None or hosted.handle.stay is not handle.stay:
+            hosted = self._hosted[handle.environment_id] = _Hosted(handle)
             handle.stay.host(self._host, handle, hosted)
         await hosted.started.wait()
         if hosted.terminals is None:

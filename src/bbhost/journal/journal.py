@@ -14,11 +14,12 @@ import trio
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.ids import CommandId, EnvironmentId
 from bbhost.errors import JournalError
-from bbhost.journal import tables
+from bbhost.journal import kept_terminals, tables
 from bbhost.journal.records import decode_environment, encode_environment
 from bbhost.journal.schema import SIZE_LIMIT_BYTES, open_database
 from bbhost.journal.values import (
     InboxEntry,
+    KeptTerminal,
     OutboxEntry,
     SpooledEvent,
     SpoolSize,
@@ -192,6 +193,16 @@ class Journal:
     async def processes(self) -> list[ProcessRecord]:
         """All processes on record."""
         return await self._writer.run(tables.processes)
+
+    # --- terminals that outlive a restart ----------------------------------------------------
+
+    async def keep_terminals(self, terminals: Sequence[KeptTerminal]) -> None:
+        """Leave terminals to the next daemon, in place of what was left before."""
+        await self._writer.run(lambda db: kept_terminals.keep_terminals(db, terminals))
+
+    async def take_terminals(self) -> list[KeptTerminal]:
+        """What the daemon before has left. It is forgotten here: nobody takes it twice."""
+        return await self._writer.run(kept_terminals.take_terminals)
 
     # --- small facts ------------------------------------------------------------------------
 

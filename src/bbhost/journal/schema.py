@@ -71,6 +71,14 @@ STEPS: Sequence[str] = (
         reason TEXT NOT NULL
     );
     """,
+    # 3: terminals that outlive a restart; the pty itself is kept by the service manager.
+    """
+    CREATE TABLE kept_terminals (
+        descriptor_name TEXT PRIMARY KEY,
+        record TEXT NOT NULL,
+        output BLOB NOT NULL
+    );
+    """,
 )
 
 _MAGIC = b"SQLite format 3\0"

@@ -2,7 +2,7 @@
 
 from attrs import frozen
 
-from bbhost.domain.ids import CommandId, ThreadId
+from bbhost.domain.ids import CommandId, EnvironmentId, Incarnation, TerminalId, ThreadId
 
 
 @frozen
@@ -44,3 +44,30 @@ class SpoolSize:
 
     events: int
     event_bytes: int
+
+
+@frozen
+class KeptTerminal:
+    """A terminal that one daemon leaves to the next."""
+
+    descriptor_name: str
+    """Under which the service manager keeps the pty."""
+    terminal_id: TerminalId
+    environment_id: EnvironmentId
+    incarnation: Incarnation
+    pid: int
+    """Of the shell."""
+    start_time: int
+    boot_id: str
+    """Start times of another boot mean nothing."""
+    marker: str
+    """Of the boundary that the shell runs in."""
+    tag: int
+    """Lineage tag of that boundary."""
+    cols: int
+    rows: int
+    next_seq: int
+    """Number of the next chunk of output."""
+    chunk_sizes: tuple[int, ...]
+    """Bytes of each chunk of ``output``; their numbers are the last ones before ``next_seq``."""
+    output: bytes

@@ -18,20 +18,26 @@ class TerminalState(StrEnum):
     OPEN = "open"
     CLOSING = "closing"
     EXITED = "exited"
+    HANDED_OVER = "handed_over"
 
 
 class TerminalMachine(Machine):
-    """opening -> open -> exited, or through closing where somebody asked for the end."""
+    """opening -> open -> exited, or through closing where somebody asked for the end.
+
+    Or handed_over, where the next daemon goes on with it: an end for this daemon only.
+    """
 
     opening = State(value=TerminalState.OPENING, initial=True)
     open = State(value=TerminalState.OPEN)
     closing = State(value=TerminalState.CLOSING)
     exited = State(value=TerminalState.EXITED, final=True)
+    handed_over = State(value=TerminalState.HANDED_OVER, final=True)
 
     opened = opening.to(open)  # noqa: A003 - the state is called open
     open_failed = opening.to(exited)
     close = opening.to(closing) | open.to(closing)  # noqa: A003 - the state is called open
     ended = open.to(exited) | closing.to(exited)  # noqa: A003 - the state is called open
+    hand_over = open.to(handed_over)  # noqa: A003 - the state is called open
 
 
 class TerminalCore:
@@ -70,10 +76,17 @@ class TerminalCore:
 
     def close(self, reason: str) -> bool:
         """Somebody asks for the end. False where that changes nothing: it is ending already."""
-        if self.state in {TerminalState.CLOSING, TerminalState.EXITED}:
+        if self.state not in {TerminalState.OPENING, TerminalState.OPEN}:
             return False
         self._machine.accept("close")
         self._close_reason = reason
+        return True
+
+    def hand_over(self) -> bool:
+        """The next daemon is to go on with it. False where it is not open: it ends with this one."""
+        if self.state is not TerminalState.OPEN:
+            return False
+        self._machine.accept("hand_over")
         return True
 
     def ended(self) -> None:

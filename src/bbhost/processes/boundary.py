@@ -1,9 +1,10 @@
 """The processes of one incarnation of an environment: started here, found again, ended together."""
 
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 from attrs import define, evolve, field
@@ -18,6 +19,7 @@ from bbhost.processes.lineage import Lineage
 from bbhost.processes.marker import Marker
 from bbhost.processes.proc import ProcessIdentity, ProcessStat
 from bbhost.processes.records import EndReport
+from bbhost.processes.sparing import Spared
 from bbhost.processes.spawn import Child, Stdio, spawn, started_children
 from bbhost.toolkit.faults import fault_point
 
@@ -53,6 +55,13 @@ class Boundary:
     def incarnation(self) -> Incarnation:
         """Of which life of the environment."""
         return self.marker.incarnation
+
+    @classmethod
+    def used(cls, **parts: Any) -> "Boundary":  # noqa: ANN401 - those of the constructor
+        """Return one that holds processes already: an earlier daemon's."""
+        boundary = cls(**parts)
+        boundary._used = True
+        return boundary
 
     @property
     def leaf_path(self) -> Path | None:
@@ -146,6 +155,23 @@ class Boundary:
         if self._on_ended is not None:
             self._on_ended(self, report)
         return report
+
+    async def end_others(self, shells: Collection[int], grace_seconds: float) -> EndReport:
+        """End all but the sessions of ``shells``. The boundary stays open.
+
+        For a restart: the next daemon goes on with what is left (``ProcessKeeper.adopt_boundary``).
+
+        Takes at most ``grace_seconds`` + ``ending.KILL_SECONDS``. Cancellation: as of :meth:`end`.
+        """
+        spared = Spared(frozenset(shells), self._lineage.table.read_stat)
+        async with self._ending:
+            ending = Ending(
+                walk=partial(self._lineage.walk, self.tag, spared),
+                read_stat=self._lineage.table.read_stat,
+            )
+            await ending.run(grace_seconds)
+        survivors = tuple(member.identity for member in ending.alive)
+        return EndReport(tuple(ending.found.difference(survivors)), survivors)
 
     async def _end_members(self, grace_seconds: float) -> EndReport:
         ending = Ending(

@@ -13,7 +13,7 @@ from bbhost.processes.boundary import Boundary
 from bbhost.processes.leaf import Leaf, LeafTree, find_delegated_tree
 from bbhost.processes.lineage import Lineage
 from bbhost.processes.lineage_tag import make_tag, tags_available
-from bbhost.processes.marker import Marker, data_directory_id, new_nonce
+from bbhost.processes.marker import Marker, data_directory_id, new_nonce, parse_markers
 from bbhost.processes.records import (
     Backend,
     EndReport,
@@ -53,6 +53,8 @@ class ProcessKeeper:
         self._tree: LeafTree | None = find_delegated_tree() if use_cgroup else None
         self._lineage = Lineage(system_table(), become_subreaper())
         self._boundaries: dict[int, Boundary] = {}
+        self._unclaimed: dict[tuple[EnvironmentId, Incarnation], Boundary] = {}
+        """Taken over from an earlier daemon, and not asked for yet."""
         self._on_started = on_started
         self._boot_id = proc.boot_id()
         self._ended = 0
@@ -84,14 +86,40 @@ class ProcessKeeper:
                 self._lineage.pass_over_children()
 
     def open_boundary(self, environment_id: EnvironmentId, incarnation: Incarnation) -> Boundary:
-        """Return a new boundary. It holds nothing, and costs a few hundred bytes, until it is used."""
+        """Return the boundary that was adopted for this incarnation, the first time; else a new one.
+
+        A new one holds nothing, and costs a few hundred bytes, until it is used.
+        """
+        adopted = self._unclaimed.pop((environment_id, incarnation), None)
+        if adopted is not None:
+            return adopted
         tag = make_tag(int(self.data_id, 16), self._new_number())
         marker = Marker(self.data_id, self.nonce, incarnation, environment_id)
+        return self._add_boundary(Boundary, tag, marker)
+
+    def adopt_boundary(self, marker: Marker, tag: int) -> Boundary:
+        """Go on with the boundary of an earlier daemon. Call it before :meth:`sweep`.
+
+        What carries its tag or marker, or is in its leaf, is then no leftover but a member.
+        """
+        boundary = self._add_boundary(Boundary.used, tag, marker)
+        self._lineage.inherit(tag)
+        self._unclaimed[marker.environment_id, marker.incarnation] = boundary
+        return boundary
+
+    async def end_unclaimed(self) -> None:
+        """End what was adopted and that no environment asked for. Cancellation: some may be left."""
+        async with trio.open_nursery() as ending:
+            while self._unclaimed:
+                _, boundary = self._unclaimed.popitem()
+                ending.start_soon(boundary.end)
+
+    def _add_boundary(self, make: Callable[..., Boundary], tag: int, marker: Marker) -> Boundary:
         leaf = None
         if self._tree is not None:
             leaf = self._tree.leaf(self.data_id, f"{tag & 0x3FFFFFFF:08x}")
             self._lineage.set_leaf(tag, leaf)
-        boundary = Boundary(
+        boundary = make(
             marker=marker,
             tag=tag,
             lineage=self._lineage,
@@ -121,8 +149,14 @@ class ProcessKeeper:
             self._lineage,
             data_id=self.data_id,
             nonce=self.nonce,
-            records=[record for record in records if record.boot_id == self._boot_id],
+            records=[record for record in records if self._is_leftover(record)],
             leaves=leaves,
+        )
+
+    def _is_leftover(self, record: ProcessRecord) -> bool:
+        markers = parse_markers(record.marker)
+        return record.boot_id == self._boot_id and not any(
+            map(self._lineage.is_live_marker, markers)
         )
 
     def statistics(self) -> ProcessStatistics:

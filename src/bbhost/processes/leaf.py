@@ -115,6 +115,15 @@ def find_delegated_tree(root: Path | None = None) -> LeafTree | None:
     return None
 
 
+def cgroup_directory(tree_path: str) -> Path | None:
+    """Return where the cgroup that the kernel calls ``tree_path`` is mounted; None where it is not."""
+    for mount in _cgroup2_mounts():
+        path = mount / tree_path.lstrip("/")
+        if (path / "cgroup.procs").exists():
+            return path
+    return None
+
+
 def _is_delegated(path: Path) -> bool:
     if not os.access(path, os.W_OK) or not os.access(path / "cgroup.procs", os.W_OK):
         return False

@@ -41,6 +41,7 @@ from bbhost.processes.leaf import Leaf
 from bbhost.processes.lineage_tag import UNBOUNDED, is_tag, tags_available
 from bbhost.processes.marker import Marker, parse_markers
 from bbhost.processes.proc import ProcessIdentity, ProcessStat
+from bbhost.processes.sparing import Spared
 from bbhost.processes.spawn import started_children
 from bbhost.processes.table import ProcessTable
 
@@ -60,6 +61,8 @@ class Lineage:
     _adopted: dict[int, int] = field(factory=dict)
     """Owners of adopted children by pid. Only the daemon reaps these, so the pid stays theirs till then."""
     _leaves: dict[int, Leaf] = field(factory=dict)
+    _inherited: set[int] = field(factory=set)
+    """Boundaries that an earlier daemon began: their processes need not be below this one."""
     _corpses: set[ProcessIdentity] = field(factory=set)
     """Children of the daemon seen dead and not reaped yet by whoever waits for them."""
     _tags_available: bool = field(factory=tags_available, init=False)
@@ -80,15 +83,28 @@ class Lineage:
     def remove(self, tag: int) -> None:
         """Forget a boundary that holds nothing any more."""
         self._tags.discard(tag)
+        self._inherited.discard(tag)
         self._leaves.pop(tag, None)
         self._markers = {key: owner for key, owner in self._markers.items() if owner != tag}
         self._sessions = {key: owner for key, owner in self._sessions.items() if owner != tag}
         self._recorded = {key: owner for key, owner in self._recorded.items() if owner != tag}
         self._adopted = {key: owner for key, owner in self._adopted.items() if owner != tag}
 
+    def inherit(self, tag: int) -> None:
+        """The boundary was begun by an earlier daemon: its members are looked for everywhere."""
+        self._inherited.add(tag)
+
+    def is_inherited(self, tag: int) -> bool:
+        """Whether an earlier daemon began the boundary."""
+        return tag in self._inherited
+
     def is_live(self, tag: int) -> bool:
         """Whether the tag is that of a boundary of this run."""
         return tag in self._tags
+
+    def is_live_marker(self, marker: Marker) -> bool:
+        """Whether the marker is that of a boundary of this run."""
+        return marker in self._markers
 
     def set_leaf(self, tag: int, leaf: Leaf) -> None:
         """Also count whoever is in ``leaf`` as a member: the kernel's own record, and exact."""
@@ -118,9 +134,13 @@ class Lineage:
         else:
             self._sessions[pid] = tag
 
-    def walk(self, tag: int) -> "Walk":
-        """Return a walk over the members of one boundary, to be iterated once."""
-        return Walk(self, tag)
+    def walk(self, tag: int, spared: Spared | None = None) -> "Walk":
+        """Return a walk over the members of one boundary, to be iterated once.
+
+        Args:
+            spared: passed over, as if they were not members.
+        """
+        return Walk(self, tag, spared)
 
     def pass_over_children(self) -> None:
         """Reap what exited among the adopted and record whose the others are."""
@@ -211,9 +231,10 @@ class Walk:
     is re-parented to the daemon after the daemon's list of children was read.
     """
 
-    def __init__(self, lineage: Lineage, tag: int) -> None:
+    def __init__(self, lineage: Lineage, tag: int, spared: Spared | None = None) -> None:
         self._lineage = lineage
         self._tag = tag
+        self._spared = spared
         self.is_settled = True
 
     def __iter__(self) -> Iterator[ProcessStat]:
@@ -226,7 +247,7 @@ class Walk:
         # looked at.
         mine = (pid for pid in children(me) if not lineage.is_anothers(pid, self._tag))
         roots = [*inside, *mine]
-        if not lineage.is_subreaper:
+        if not lineage.is_subreaper or lineage.is_inherited(self._tag):
             # Orphans have gone to init: whoever carries our mark is looked for everywhere.
             roots = [*roots, *(pid for pid in lineage.table.all_pids() if pid != me)]
         seen: set[int] = set()
@@ -259,9 +280,10 @@ class Walk:
                 ):
                     self.is_settled = False
                 continue
-            self.is_settled = False
             below = children(stat.pid)
-            yield stat
+            if self._spared is None or not self._spared.covers(stat):
+                self.is_settled = False
+                yield stat
             for pid in below:
                 child = lineage.table.read_stat(pid)
                 # A number that now belongs elsewhere: gone, reused, or already re-parented to the

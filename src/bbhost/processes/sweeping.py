@@ -88,7 +88,8 @@ class LeftoverSearch:
             return True
         markers = parse_markers(table.variable_of(stat.pid, MARKER_VARIABLE))
         if any(mark.data_id == self.data_id and mark.nonce != self.nonce for mark in markers):
-            return True
+            # One of an earlier run, unless its boundary was taken over.
+            return not any(map(self.lineage.is_live_marker, markers))
         return any(leaf.holds(stat.pid) for leaf in self.leaves)
 
 

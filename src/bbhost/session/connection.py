@@ -17,6 +17,7 @@ from bbhost.contract.messages import CommandsAvailable, ServerMessage, SessionCl
 from bbhost.contract.session import (
     ActiveThread,
     LoadedEnvironment,
+    OpenTerminal,
     SessionOpenRequest,
     SessionOpenResponse,
 )
@@ -320,6 +321,7 @@ class Connection:
             loaded_environments=tuple(
                 LoadedEnvironment(one) for one in description.loaded_environments
             ),
+            open_terminals=tuple(OpenTerminal(one) for one in description.open_terminals),
         )
 
     def _link_options(self, response: SessionOpenResponse) -> LinkOptions:

@@ -12,7 +12,7 @@ from bbhost.contract.messages import (
     TerminalResize,
 )
 from bbhost.contract.session import SessionOpenResponse
-from bbhost.domain.ids import EnvironmentId, ThreadId
+from bbhost.domain.ids import EnvironmentId, TerminalId, ThreadId
 
 TerminalMessage = TerminalOpen | TerminalAttach | TerminalInput | TerminalResize | TerminalClose
 
@@ -25,6 +25,7 @@ class SessionDescription:
     """Threads in the middle of a turn in this process. One that is missing is interrupted by the
     server; after a restart there are none."""
     loaded_environments: tuple[EnvironmentId, ...] = ()
+    open_terminals: tuple[TerminalId, ...] = ()
 
 
 class SessionHooks(Protocol):

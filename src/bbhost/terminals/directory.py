@@ -14,6 +14,7 @@ from bbhost.contract.messages import (
     TerminalResize,
 )
 from bbhost.domain.ids import TerminalId
+from bbhost.lifecycle.terminal import TerminalState
 from bbhost.terminals.sink import TerminalSink
 from bbhost.terminals.terminal import Terminal
 from bbhost.toolkit.value import AsyncValue
@@ -50,6 +51,12 @@ class TerminalDirectory:
     def terminals(self) -> Mapping[TerminalId, Terminal]:
         """The terminals that have not ended, those that are opening included."""
         return self._terminals
+
+    def open_ids(self) -> tuple[TerminalId, ...]:
+        """Ids of the terminals whose shells run and that nobody has asked to close."""
+        return tuple(
+            key for key, one in self._terminals.items() if one.state is TerminalState.OPEN
+        )
 
     def add(self, terminal: Terminal) -> None:
         """Know a new terminal. For the registries of the environments."""

@@ -51,6 +51,12 @@ class PtyMaster:
         del self._unread[:limit]
         return data
 
+    def take_unread(self) -> bytes:
+        """Give out what was read from the system and by no caller yet."""
+        data = bytes(self._unread)
+        self._unread.clear()
+        return data
+
     async def write(self, data: bytes) -> None:
         """Write all of ``data``; waits while the shell does not read. At the end it goes nowhere.
 

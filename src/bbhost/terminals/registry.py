@@ -89,6 +89,15 @@ class Terminals:
         self.close_nowait(reason)
         await self._count.wait_value(lambda count: count == 0)
 
+    async def hand_over(self) -> list[Terminal]:
+        """Let go of every terminal that is open, for the next daemon; accept no more.
+
+        Returns:
+            Those handed over; the others are still here and end with the environment's stay.
+        """
+        self._closed = True
+        return [terminal for terminal in tuple(self._open) if await terminal.hand_over()]
+
     async def _open_and_run(self, terminal: Terminal, message: TerminalOpen) -> None:
         try:
             shell, opened = await self._start(terminal, message)

@@ -5,7 +5,8 @@ is read, so the program in the terminal stops; while there is no link, output is
 Neither costs more memory than the scrollback and one slice.
 
 A terminal ends when its shell has exited, whatever else still has the pty open. Asked to close, it
-hangs up, then kills; the whole end is bounded by the sum of the limits below.
+hangs up, then kills; the whole end is bounded by the sum of the limits below. Handed over, it lets go
+of shell and pty, and what the pty holds is read by the next daemon.
 """
 
 import math
@@ -74,6 +75,8 @@ class Terminal:
     _shell_gone: bool = field(default=False, init=False)
     _reading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _life: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _work: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _left: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._guard = ReplayGuard(trio.current_time())
@@ -87,7 +90,7 @@ class Terminal:
 
     @property
     def shell(self) -> LiveShell | None:
-        """Its process and pty while it lives: what another daemon would need to go on with it."""
+        """Its process and pty while it lives, or was handed over: what the next daemon goes on with."""
         return self._shell
 
     @property
@@ -112,6 +115,24 @@ class Terminal:
         if self._core.close(reason):
             self._life.deadline = trio.current_time() + CLOSE_SECONDS
             self._close_asked.set()
+
+    async def hand_over(self) -> bool:
+        """Let go of the shell, which goes on; afterwards nothing is read and nothing is sent.
+
+        :attr:`shell` and :attr:`scrollback` are then the caller's, who must see to their future. Input
+        that the shell has not taken yet is dropped.
+
+        Returns:
+            False where it is not open, or its shell has exited: it ends as any other does.
+
+        Cancellation: it is handed over all the same.
+        """
+        if self._shell is None or self._shell_gone or not self._core.hand_over():
+            await trio.lowlevel.checkpoint()
+            return False
+        self._work.cancel(reason="the next daemon goes on with the terminal")
+        await self._left.wait()
+        return True
 
     # --- replay -------------------------------------------------------------------------------
 
@@ -150,8 +171,9 @@ class Terminal:
             opened: announced before any output; None for an adopted terminal. Also left out where it
                 was asked to close before.
 
-        Cancellation: only :meth:`close` ends a terminal. Until then, and for the bounded time that
-        takes, this is shielded; so whoever cancels it must ask for the close as well.
+        Cancellation: only :meth:`close` ends a terminal, and :meth:`hand_over` its run. Until then, and
+        for the bounded time that takes, this is shielded; so whoever cancels it must ask for the close
+        as well.
         """
         self._shell = shell
         shell.pty.resize(self.cols, self.rows)
@@ -163,18 +185,23 @@ class Terminal:
                 self._life.shield = True
                 exit_status = await self._live(shell, opened)
         finally:
-            self._shell = None
-            shell.pty.close()
-            self._core.ended()
-            fault_point("terminals.exited")
-            with trio.move_on_after(EXITED_SECONDS, shield=True):
-                if (
-                    not self._shell_gone
-                ):  # given up, or a defect: leave no zombie if it can be helped
-                    shell.process.signal_group(signal.SIGKILL)
-                    await shell.process.wait()
-            with trio.move_on_after(EXITED_SECONDS, shield=True):
-                await self.sink.send(self._exited(exit_status))
+            if self._core.state is TerminalState.HANDED_OVER:
+                self.scrollback.append(shell.pty.take_unread())
+                self._left.set()
+            else:
+                await self._end(shell, exit_status)
+
+    async def _end(self, shell: LiveShell, exit_status: int | None) -> None:
+        self._shell = None
+        shell.pty.close()
+        self._core.ended()
+        fault_point("terminals.exited")
+        with trio.move_on_after(EXITED_SECONDS, shield=True):
+            if not self._shell_gone:  # given up, or a defect: leave no zombie if it can be helped
+                shell.process.signal_group(signal.SIGKILL)
+                await shell.process.wait()
+        with trio.move_on_after(EXITED_SECONDS, shield=True):
+            await self.sink.send(self._exited(exit_status))
 
     def _exited(self, exit_status: int | None) -> TerminalExited:
         asked = self._core.close_reason
@@ -185,16 +212,18 @@ class Terminal:
 
     async def _live(self, shell: LiveShell, opened: DaemonMessage | None) -> int | None:
         drained = trio.Event()
-        async with trio.open_nursery() as work:
-            work.start_soon(self._pump_output, shell.pty, opened, drained)
-            work.start_soon(self._pump_input, shell.pty)
-            work.start_soon(self._end_when_asked, shell)
-            exit_status = await shell.process.wait()
-            self._shell_gone = True
-            self._reading.cancel()
-            with trio.move_on_after(DRAIN_SECONDS):
-                await drained.wait()
-            work.cancel_scope.cancel()
+        exit_status = None
+        with self._work:
+            async with trio.open_nursery() as work:
+                work.start_soon(self._pump_output, shell.pty, opened, drained)
+                work.start_soon(self._pump_input, shell.pty)
+                work.start_soon(self._end_when_asked, shell)
+                exit_status = await shell.process.wait()
+                self._shell_gone = True
+                self._reading.cancel()
+                with trio.move_on_after(DRAIN_SECONDS):
+                    await drained.wait()
+                work.cancel_scope.cancel()
         return exit_status
 
     async def _pump_output(

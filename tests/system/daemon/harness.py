@@ -115,6 +115,7 @@ async def run_daemon_process(
     connected: bool = True,
     enrolled: bool = True,
     wrapper: Sequence[str] = (),
+    pass_fds: Sequence[int] = (),
 ) -> AsyncIterator[DaemonProcess]:
     """Run the daemon against ``server``; it is killed when the block is left and it still runs.
 
@@ -122,6 +123,7 @@ async def run_daemon_process(
         connected: wait until its socket is open.
         enrolled: give it an identity that the server knows.
         wrapper: a program that is started instead, and turns into the daemon.
+        pass_fds: descriptors that it inherits, under the same numbers.
     """
     if enrolled:
         identify(server, data_dir)
@@ -141,6 +143,7 @@ async def run_daemon_process(
             stderr=sink,
             env={**os.environ, **(environ or {})},
             start_new_session=True,
+            pass_fds=tuple(pass_fds),
         )
     daemon = DaemonProcess(process, data_dir, log)
     try:

@@ -51,6 +51,12 @@ class ServicePlan:
     watchdog_seconds: int = WATCHDOG_SECONDS
 
     @property
+    def after_stop(self) -> tuple[str, ...]:
+        """What is run when the daemon has ended, however it ended."""
+        module = "bbhost.daemon.restart.after_stop"
+        return (self.command[0], "-m", module, str(self.data_dir))
+
+    @property
     def label(self) -> str:
         """Its name in launchd's way."""
         return f"dev.bbhost.{self.name.removeprefix('bbhost').lstrip('-') or 'daemon'}"

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from bbhost.daemon.config import xdg
+from bbhost.daemon.restart.unit import MOST_TERMINALS, UNIT_VARIABLE
 from bbhost.daemon.service.plan import ServiceKind, ServicePlan
 from bbhost.daemon.service.templates import SYSTEMD, read_template
 
@@ -36,6 +37,9 @@ def render_unit(plan: ServicePlan, version: int) -> str:
         ),
         type=type_lines,
         command=" ".join(map(quote, plan.command)),
+        after_stop=" ".join(map(quote, plan.after_stop)),
+        unit_variable=assign(UNIT_VARIABLE, f"{'system' if system else 'user'}/{unit_name(plan)}"),
+        most_terminals=MOST_TERMINALS,
         user=f"User={plan.user}" if system else "# Runs as the user whose manager this is.",
         home=_specifiers(str(plan.home)),
         path=assign("PATH", plan.path),

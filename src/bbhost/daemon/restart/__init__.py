@@ -1,0 +1,1 @@
+"""What outlives a restart of the daemon, and how: terminals, where the service manager can keep them."""
