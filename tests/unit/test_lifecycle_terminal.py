@@ -14,12 +14,13 @@ CELLS = {
     (S.OPENING, "close"): S.CLOSING,
     (S.OPEN, "close"): S.CLOSING,
     (S.OPEN, "ended"): S.EXITED,
+    (S.OPEN, "hand_over"): S.HANDED_OVER,
     (S.CLOSING, "ended"): S.EXITED,
 }
 
 
 @pytest.mark.parametrize("state", list(S))
-@pytest.mark.parametrize("event", ["opened", "open_failed", "close", "ended"])
+@pytest.mark.parametrize("event", ["opened", "open_failed", "close", "ended", "hand_over"])
 def test_each_cell(state: TerminalState, event: str) -> None:
     """What is not in the table raises and changes nothing."""
     machine = TerminalMachine(start_value=state)
@@ -50,6 +51,13 @@ def test_a_terminal_closed_while_opening_never_opens() -> None:
     assert core.state is S.CLOSING
     core.ended()
     assert core.close_reason == "open-timeout"
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_only_an_open_terminal_is_handed_over(state: TerminalState) -> None:
+    core = TerminalCore(state)
+    assert core.hand_over() == (state is S.OPEN)
+    assert core.state is (S.HANDED_OVER if state is S.OPEN else state)
 
 
 @pytest.mark.parametrize("event", [TerminalCore.opened, TerminalCore.ended])

@@ -74,7 +74,12 @@ def test_the_unit_says_what_the_daemon_needs(kind: ServiceKind, tmp_path: Path) 
     found = assignments(unit)
     assert found["Type"] == ["notify-reload"]
     assert found["Delegate"] == ["yes"]
-    assert found["KillMode"] == ["mixed"]
+    assert found["KillMode"] == ["process"]
+    (after,) = found["ExecStopPost"]
+    assert after == "-/opt/py/bin/python -m bbhost.daemon.restart.after_stop /srv/data"
+    assert found["FileDescriptorStoreMax"] == ["64"]
+    scope = "user" if kind is ServiceKind.SYSTEMD_USER else "system"
+    assert any(value.startswith(f"BBHOST_UNIT={scope}/bbhost") for value in found["Environment"])
     assert found["Restart"] == ["on-failure"]
     assert found["RestartPreventExitStatus"] == ["78"]
     assert found["WatchdogSec"] == ["30s"]

@@ -25,6 +25,8 @@ class HubTimings:
     destroy_retry_longest_seconds: float = 300.0
     terminal_open_seconds: float = 10.0
     """How long a terminal may take to open before it counts as ``open-timeout``."""
+    terminal_grace_seconds: float = 60.0
+    """After a lost session, its terminals wait this long for the daemon to come back with them."""
     interaction_grace_seconds: float = 5.0
     """After a lost socket, pending interactions live this long in case the daemon comes back."""
     long_poll_longest_seconds: float = 60.0

@@ -19,7 +19,7 @@ from bbhost.processes.lineage import Lineage
 from bbhost.processes.marker import Marker
 from bbhost.processes.proc import ProcessIdentity, ProcessStat
 from bbhost.processes.records import EndReport
-from bbhost.processes.sparing import Spared
+from bbhost.processes.sparing import Spared, SparedShell
 from bbhost.processes.spawn import Child, Stdio, spawn, started_children
 from bbhost.toolkit.faults import fault_point
 
@@ -156,14 +156,14 @@ class Boundary:
             self._on_ended(self, report)
         return report
 
-    async def end_others(self, shells: Collection[int], grace_seconds: float) -> EndReport:
-        """End all but the sessions of ``shells``. The boundary stays open.
+    async def end_others(self, shells: Collection[SparedShell], grace_seconds: float) -> EndReport:
+        """End all but ``shells`` and what was started in them. The boundary stays open.
 
         For a restart: the next daemon goes on with what is left (``ProcessKeeper.adopt_boundary``).
 
         Takes at most ``grace_seconds`` + ``ending.KILL_SECONDS``. Cancellation: as of :meth:`end`.
         """
-        spared = Spared(frozenset(shells), self._lineage.table.read_stat)
+        spared = Spared(shells, self._lineage.table)
         async with self._ending:
             ending = Ending(
                 walk=partial(self._lineage.walk, self.tag, spared),

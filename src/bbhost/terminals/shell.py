@@ -31,6 +31,11 @@ def choose_shell(environ: Mapping[str, str]) -> str | None:
     return None
 
 
+def shell_mark(terminal_id: TerminalId) -> tuple[str, str]:
+    """Name and value of the variable by which what was started in a terminal is known."""
+    return "BB_TERMINAL_SESSION_ID", terminal_id
+
+
 def shell_title(shell: str) -> str:
     """Title of a terminal that runs ``shell``."""
     return PurePath(shell).name
@@ -53,7 +58,7 @@ def shell_environ(
     if settings.local_port is not None:
         environ["BB_HOST_DAEMON_PORT"] = str(settings.local_port)
     environ |= {
-        "BB_TERMINAL_SESSION_ID": terminal_id,
+        **dict([shell_mark(terminal_id)]),
         "TERM": "xterm-256color",
         "COLORTERM": "truecolor",
         "DISABLE_AUTO_TITLE": "true",

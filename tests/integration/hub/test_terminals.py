@@ -283,6 +283,111 @@ async def test_terminals_end_with_their_session_and_are_closed_at_the_next(
         }
 
 
+def having(*terminal_ids: str) -> dict[str, Any]:
+    """What a daemon says that has these terminals."""
+    return {"openTerminals": [{"terminalId": one} for one in terminal_ids]}
+
+
+async def wait_disconnected(api: httpx.AsyncClient) -> None:
+    """Until the hub has seen that the socket of its only host is gone."""
+    with trio.fail_after(10):
+        while (await api.get("/hosts")).json()["hosts"][0]["status"] == "connected":  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def state_of(api: httpx.AsyncClient, terminal_id: str) -> tuple[str, str | None]:
+    """State and close reason of a terminal."""
+    shown = (await api.get(f"/terminals/{terminal_id}")).json()
+    return shown["state"], shown["closeReason"]
+
+
+async def test_a_terminal_that_the_daemon_still_has_goes_on(
+    hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
+) -> None:
+    """Over a lost session its viewers stay, and are given exactly what they have missed."""
+    async with daemon.connected(**having()) as socket:
+        environment = await make_ready(api, daemon)
+        terminal = await open_terminal(api, socket, environment["id"])
+        unwatched = await open_terminal(api, socket, environment["id"])
+        async with attached(hub, terminal["id"]) as viewer:
+            await _replay(socket, terminal["id"])
+            await viewer.receive()
+            output = {"type": "terminal.output", "terminalId": terminal["id"]}
+            await socket.send({**output, "chunk": chunk(3, b"seen")})
+            assert (await viewer.receive())["chunk"]["seq"] == 3
+            await socket.connection.aclose()
+            await wait_disconnected(api)
+            assert await state_of(api, terminal["id"]) == ("open", None)
+            async with daemon.connected(
+                **having(terminal["id"], unwatched["id"], "term_strange")
+            ) as again:
+                messages = [await again.receive() for _ in range(3)]
+                by_type = {(one["type"], one["terminalId"]): one for one in messages}
+                assert by_type["terminal.close", "term_strange"]["reason"] == "daemon-disconnect"
+                attach = by_type["terminal.attach", terminal["id"]]
+                assert attach["sinceSeq"] == 4
+                probe = by_type["terminal.attach", unwatched["id"]]
+                answer = {"requestId": probe["requestId"], "terminalId": unwatched["id"]}
+                await again.send(
+                    {
+                        "type": "terminal.error",
+                        **answer,
+                        "code": "terminal_not_found",
+                        "message": "gone",
+                    }
+                )
+                await again.send({**output, "chunk": chunk(5, b"in the replay")})
+                await again.send(
+                    {
+                        "type": "terminal.replay",
+                        "requestId": attach["requestId"],
+                        "terminalId": terminal["id"],
+                        "chunks": [chunk(4, b"missed"), chunk(5, b"in the replay")],
+                        "nextSeq": 6,
+                    }
+                )
+                await again.send({**output, "chunk": chunk(6, b"live")})
+                replay = await viewer.receive()
+                assert [one["seq"] for one in replay["chunks"]] == [4, 5]
+                assert (await viewer.receive())["chunk"] == chunk(6, b"live")
+                await viewer.send({"type": "input", "dataBase64": "eA=="})
+                assert (await next_of(again, "terminal.input"))["terminalId"] == terminal["id"]
+                assert await state_of(api, unwatched["id"]) == ("exited", "daemon-disconnect")
+
+
+async def test_a_terminal_that_the_daemon_has_no_more_ends(
+    hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
+) -> None:
+    """As the daemon comes back without it; one closed by a person meanwhile is closed there."""
+    async with daemon.connected(**having()) as socket:
+        environment = await make_ready(api, daemon)
+        lost = await open_terminal(api, socket, environment["id"])
+        closed = await open_terminal(api, socket, environment["id"])
+        await socket.connection.aclose()
+    await wait_disconnected(api)
+    await api.delete(f"/terminals/{closed['id']}")
+    async with daemon.connected(**having(closed["id"])) as again:
+        message = await next_of(again, "terminal.close")
+        assert message["terminalId"] == closed["id"]
+        assert await state_of(api, lost["id"]) == ("exited", "daemon-disconnect")
+        assert (await state_of(api, closed["id"]))[0] == "exited"
+
+
+async def test_a_daemon_that_stays_away_has_lost_its_terminals(start_hub: Any) -> None:
+    """After the grace, at the next sweep."""
+    hub: HubAddress = await start_hub(terminal_grace_seconds=0.05, sweep_seconds=0.05)
+    daemon = await enroll(hub.url, hub.token, "/data")
+    connected = daemon.connected(**having())
+    async with daemon.http, api_client(hub) as api, connected as socket:
+        environment = await make_ready(api, daemon)
+        terminal = await open_terminal(api, socket, environment["id"])
+        async with attached(hub, terminal["id"]) as viewer:
+            await _replay(socket, terminal["id"])
+            await viewer.receive()
+            await socket.connection.aclose()
+            assert (await viewer.receive())["closeReason"] == "daemon-disconnect"
+
+
 async def test_invalid_viewer_messages_close_its_socket(
     hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

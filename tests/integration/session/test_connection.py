@@ -31,6 +31,7 @@ async def test_the_server_is_told_who_we_are(server: StockServer, journal_path: 
             "protocolVersion": 26,
             "activeThreads": [{"threadId": "thr_1"}],
             "loadedEnvironments": [{"environmentId": "env_1"}, {"environmentId": "env_2"}],
+            "openTerminals": [],
         }
         (response,) = daemon.opened
         assert response.retired_environment_ids == ("env_2",)

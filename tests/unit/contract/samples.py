@@ -560,6 +560,7 @@ def _written_http() -> list[Sample]:
                 "protocolVersion": 26,
                 "activeThreads": [{"threadId": "t"}],
                 "loadedEnvironments": [{"environmentId": "e"}],
+                "openTerminals": [{"terminalId": "t"}],
             },
         ),
         Sample("response commands", session.FetchedCommands, {"commands": [{"any": 1}, None]}),

@@ -23,6 +23,8 @@ from bbhost.errors import BbhostError
 from bbhost.journal.values import KeptTerminal
 from bbhost.processes import proc
 from bbhost.processes.boundary import Boundary
+from bbhost.processes.sparing import SparedShell
+from bbhost.terminals.shell import shell_mark
 from bbhost.terminals.terminal import LiveShell, Terminal
 from bbhost.toolkit.faults import fault_point
 
@@ -74,11 +76,15 @@ class HandOver:
             return 0
         return len(self._letting)
 
-    def shells_of(self, boundary: Boundary) -> Collection[int]:
-        """Pids of the shells in a boundary that are to run on."""
+    def shells_of(self, boundary: Boundary) -> Collection[SparedShell]:
+        """The shells in a boundary that are to run on."""
         if not self._is_done:
             return ()
-        return [one.shell.process.pid for one in self._letting if one.boundary is boundary]
+        return [
+            SparedShell(one.kept.pid, shell_mark(one.kept.terminal_id))
+            for one in self._letting
+            if one.boundary is boundary
+        ]
 
     async def _run(self) -> None:
         unit = self.unit

@@ -25,10 +25,13 @@ from bbhost.processes.boundary import Boundary
 from bbhost.processes.marker import parse_markers
 from bbhost.processes.proc import ProcessIdentity
 from bbhost.processes.records import ProcessRecord
+from bbhost.processes.sparing import SparedShell
 from bbhost.terminals.pty import PtyMaster
 from bbhost.terminals.scrollback import Scrollback
+from bbhost.terminals.shell import shell_mark
 from bbhost.terminals.shell_process import AdoptedShell
 from bbhost.terminals.terminal import LiveShell, Terminal
+from bbhost.toolkit.faults import fault_point
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,7 @@ class TakeOver:
             self.notifier.unstore(one.descriptor_name)
         self._close_rest()
         remove_note(self.parts.data_dir)
+        fault_point("restart.prepared")
 
     async def settle(self) -> None:
         """End what else is in the boundaries taken over, and journal the shells; after the sweep."""
@@ -179,7 +183,11 @@ class TakeOver:
         """End everything in the boundaries taken over but the shells of ``spared``."""
         async with trio.open_nursery() as ending:
             for boundary in {one.boundary.tag: one.boundary for one in self._adoptions}.values():
-                shells = [one.kept.pid for one in spared if one.boundary is boundary]
+                shells = [
+                    SparedShell(one.kept.pid, shell_mark(one.kept.terminal_id))
+                    for one in spared
+                    if one.boundary is boundary
+                ]
                 ending.start_soon(boundary.end_others, shells, GRACE_SECONDS)
 
     def _close_rest(self) -> None:

@@ -27,6 +27,9 @@ from bbhost.hub.text import storable
 class SocketFollower(Protocol):
     """Somebody whose things live and die with a daemon's socket."""
 
+    def opened(self, session: DaemonSession, request: SessionOpenRequest) -> None:
+        """A session has been opened; its socket follows."""
+
     def connected(self, session: DaemonSession) -> None:
         """The socket of a session is open."""
 
@@ -90,10 +93,13 @@ class SessionLife:
             return self._open_step(db, after, host, request, session)
 
         try:
-            return await self._core.transact(step)
+            response = await self._core.transact(step)
         except BaseException:
             self._core.sessions.close(session)
             raise
+        for socket in self._sockets:
+            socket.opened(session, request)
+        return response
 
     def _open_step(
         self,

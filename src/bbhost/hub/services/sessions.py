@@ -35,6 +35,8 @@ class Session(Generic[S]):
     lease_until: float
     socket: S | None = None
     closed: bool = field(default=False)
+    keeps_terminals: bool = field(default=False)
+    """Its daemon says at every opening which terminals it has."""
 
 
 class Sessions(Generic[S]):

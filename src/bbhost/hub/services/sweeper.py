@@ -23,5 +23,6 @@ async def run_sweeper(services: Services) -> None:
 async def sweep(services: Services) -> None:
     """Do everything that is due, once."""
     await services.life.sweep()
+    services.terminals.sweep()
     await services.queue.sweep()
     await services.environments.sweep()

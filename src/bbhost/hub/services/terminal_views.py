@@ -38,6 +38,8 @@ class TerminalView:
     """Of the replay it waits for, or last got."""
     _attach: Attach | None = None
     _replayed: bool = False
+    _next_seq: int = 0
+    """Number of the first chunk that it has not been given."""
     _missed_from: int | None = None
     """Number of the first chunk that was left out."""
     _lagging: Tick = Factory(Tick)
@@ -47,12 +49,19 @@ class TerminalView:
         self._attach = attach
         attach(self.request_id, 0)
 
+    def resume(self) -> None:
+        """The daemon is back: ask for what this viewer has not been given, once it is drained."""
+        if self._missed_from is None:
+            self._missed_from = self._next_seq
+        self._lagging.set()
+
     def show(self, text: str, seq: int) -> None:
         """Pass on a chunk, as the JSON of its message, or leave it out where the line is full."""
         if not self._replayed or self._missed_from is not None:
             return
         if self.outbox.has_room(text):
             self.outbox.put(text)
+            self._next_seq = seq + 1
         else:
             self._missed_from = seq
             self._lagging.set()
@@ -60,6 +69,7 @@ class TerminalView:
     def replay(self, chunks: tuple[TerminalChunk, ...], next_seq: int) -> None:
         """Pass on what the daemon remembers; from now on every chunk is shown."""
         self._replayed = True
+        self._next_seq = next_seq
         parts = split_replay(chunks, next_seq)
         self.outbox.put_batch([encode_json(part) for part in parts])
 

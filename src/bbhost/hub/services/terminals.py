@@ -1,8 +1,12 @@
 """Terminals: between viewers, who come and go, and the daemon's socket, which carries them all.
 
-Terminals live in memory and end with the session they were opened under; what they print is
-remembered by the daemon, never here. A viewer first gets the daemon's replay and from then on every
-chunk it can take (``terminal_views``); what comes before its replay is part of the replay.
+Terminals live in memory; what they print is remembered by the daemon, never here. A viewer first gets
+the daemon's replay and from then on every chunk it can take (``terminal_views``); what comes before
+its replay is part of the replay.
+
+A terminal belongs to a session. When that ends, the terminals of a daemon that says which ones it has
+(``openTerminals``) wait for its next session, where those it still has go on and the others end; those
+of a daemon that does not say end at once.
 """
 
 from collections import deque
@@ -10,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
-from attrs import Factory, define, evolve
+from attrs import evolve
 
 from bbhost.contract.ids import new_id
 from bbhost.contract.messages import (
     DaemonMessage,
-    ServerMessage,
     TerminalAttach,
     TerminalClose,
     TerminalCloseReason,
@@ -28,6 +31,7 @@ from bbhost.contract.messages import (
     TerminalReplay,
     TerminalResize,
 )
+from bbhost.contract.session import SessionOpenRequest
 from bbhost.domain.ids import EnvironmentId, TerminalId, ThreadId
 from bbhost.hub.api.notifications import TerminalChanged
 from bbhost.hub.api.terminals import (
@@ -44,21 +48,16 @@ from bbhost.hub.clock import now_ms
 from bbhost.hub.errors import ApiError, host_disconnected, not_found
 from bbhost.hub.services.core import Core, DaemonSession
 from bbhost.hub.services.environments import context_of, require_environment
+from bbhost.hub.services.live_terminal import LiveTerminal
 from bbhost.hub.services.outbox import Outbox
 from bbhost.hub.services.terminal_views import TerminalView, output_text
 
 DEFAULT_COLS = 80
 DEFAULT_ROWS = 24
-
-
-@define(eq=False)
-class _LiveTerminal:
-    shown: Terminal
-    session: DaemonSession
-    opened: trio.Event = Factory(trio.Event)
-    refusal: ApiError | None = None
-    viewers: dict[str, TerminalView] = Factory(dict)
-    """By the request id of their replays."""
+NOT_FOUND = "terminal_not_found"
+"""The daemon's error for a terminal that it does not have."""
+_NO_OUTPUT = 2**53 - 1
+"""A number that no chunk reaches: asks whether a terminal is there, and for none of its output."""
 
 
 class Terminals:
@@ -66,11 +65,11 @@ class Terminals:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._live: dict[str, _LiveTerminal] = {}
+        self._live: dict[str, LiveTerminal] = {}
         # Oldest first; at the bound the oldest is forgotten.
         self._exited: deque[Terminal] = deque(maxlen=core.config.limits.exited_terminals)
         self._orphans: dict[str, list[TerminalId]] = {}
-        """By host: terminals of a lost session, to be closed when its daemon is back."""
+        """By host: terminals nobody here knows (any more), to be closed when its daemon is back."""
 
     # --- the public's side ------------------------------------------------------------------
 
@@ -104,7 +103,7 @@ class Terminals:
             close_reason=None,
             created_at=now_ms(),
         )
-        live = self._live[terminal_id] = _LiveTerminal(shown, session)
+        live = self._live[terminal_id] = LiveTerminal(shown, session)
         message = TerminalOpen(
             request_id=new_id("treq"),
             terminal_id=terminal_id,
@@ -114,16 +113,16 @@ class Terminals:
             cols=request.cols or DEFAULT_COLS,
             rows=request.rows or DEFAULT_ROWS,
         )
-        self._send(live, message)
+        live.send(message)
         return await self._wait_opened(live)
 
-    async def _wait_opened(self, live: _LiveTerminal) -> Terminal:
+    async def _wait_opened(self, live: LiveTerminal) -> Terminal:
         try:
             with trio.move_on_after(self._core.config.timings.terminal_open_seconds):
                 await live.opened.wait()
         finally:
             if not live.opened.is_set():
-                self._send(live, _close(live, TerminalCloseReason.OPEN_TIMEOUT))
+                live.ask_to_close(TerminalCloseReason.OPEN_TIMEOUT)
                 self._exit(live, None, TerminalCloseReason.OPEN_TIMEOUT)
         if live.refusal is not None:
             raise live.refusal
@@ -155,7 +154,7 @@ class Terminals:
         shown = self.get(terminal_id)
         live = self._live.get(terminal_id)
         if live is not None:
-            self._send(live, _close(live, TerminalCloseReason.USER))
+            self._close(live)
         return shown
 
     @contextmanager
@@ -174,7 +173,7 @@ class Terminals:
             return
 
         def attach(request_id: str, since: int) -> None:
-            self._send(live, TerminalAttach(request_id, TerminalId(terminal_id), since))
+            live.send(TerminalAttach(request_id, TerminalId(terminal_id), since))
 
         live.viewers[view.request_id] = view
         view.begin(attach)
@@ -190,13 +189,13 @@ class Terminals:
             return
         match request:
             case ViewerInput(data=data):
-                self._send(live, TerminalInput(TerminalId(terminal_id), data))
+                live.send(TerminalInput(TerminalId(terminal_id), data))
             case ViewerResize(cols=cols, rows=rows):
-                self._send(live, TerminalResize(TerminalId(terminal_id), cols, rows))
+                live.send(TerminalResize(TerminalId(terminal_id), cols, rows))
                 live.shown = evolve(live.shown, cols=cols, rows=rows)
                 self._core.broadcaster.publish(TerminalChanged(live.shown))
             case ViewerClose():
-                self._send(live, _close(live, TerminalCloseReason.USER))
+                self._close(live)
 
     # --- the daemon's side ------------------------------------------------------------------
 
@@ -225,7 +224,7 @@ class Terminals:
             case _:
                 pass
 
-    def _opened(self, live: _LiveTerminal, message: TerminalOpened) -> None:
+    def _opened(self, live: LiveTerminal, message: TerminalOpened) -> None:
         live.shown = evolve(
             live.shown,
             state="open",
@@ -238,17 +237,20 @@ class Terminals:
         live.opened.set()
         self._core.broadcaster.publish(TerminalChanged(live.shown))
 
-    def _refused(self, live: _LiveTerminal, message: TerminalError) -> None:
+    def _refused(self, live: LiveTerminal, message: TerminalError) -> None:
         view = live.viewers.pop(message.request_id, None)
         if view is not None:
             view.refuse(message.code, message.message)
-        elif live.shown.state == "opening":
+        if live.shown.state == "open" and message.code == NOT_FOUND:
+            # It ended while nobody could tell: before the daemon's new socket was open.
+            self._exit(live, None, TerminalCloseReason.DAEMON_DISCONNECT)
+        elif view is None and live.shown.state == "opening":
             live.refusal = ApiError(502, message.code, message.message)
             del self._live[live.shown.id]
             live.opened.set()
 
     def _exit(
-        self, live: _LiveTerminal, exit_code: int | None, reason: TerminalCloseReason
+        self, live: LiveTerminal, exit_code: int | None, reason: TerminalCloseReason
     ) -> None:
         if self._live.pop(live.shown.id, None) is None:
             return
@@ -263,33 +265,73 @@ class Terminals:
 
     # --- sessions ---------------------------------------------------------------------------
 
+    def opened(self, session: DaemonSession, request: SessionOpenRequest) -> None:
+        """A daemon is back: what it still has goes on under the new session."""
+        if request.open_terminals is not None:
+            session.keeps_terminals = True
+            there = {one.terminal_id for one in request.open_terminals}
+            kept = [live for live in self._waiting() if live.id in there]
+            for live in kept:
+                if live.shown.host_id == session.host_id:
+                    live.session, live.waits_until = session, None
+                    there.discard(live.id)
+            self._orphans[session.host_id] = sorted(there)
+        for live in self._waiting():
+            if live.shown.host_id == session.host_id:
+                self._exit(live, None, TerminalCloseReason.DAEMON_DISCONNECT)
+
     def connected(self, session: DaemonSession) -> None:
-        """Close what a lost session has left running."""
+        """Close what nobody knows, and look at what goes on."""
+        for live in self._live.values():
+            # Also where nobody watches: the answer tells whether it is still there.
+            if live.session is session and live.shown.state == "open":
+                for view in live.viewers.values():
+                    view.resume()
+                if not live.viewers:
+                    live.send(TerminalAttach(new_id("treq"), live.id, _NO_OUTPUT))
         for terminal_id in self._orphans.pop(session.host_id, ()):
             if session.socket is not None:
                 reason = TerminalCloseReason.DAEMON_DISCONNECT
                 session.socket.put(TerminalClose(terminal_id, reason))
 
     def ended(self, session: DaemonSession) -> None:
-        """End the terminals of a session that is over."""
-        lost = [live for live in self._live.values() if live.session is session]
-        for live in lost:
-            self._orphans.setdefault(session.host_id, []).append(TerminalId(live.shown.id))
-            self._exit(live, None, TerminalCloseReason.DAEMON_DISCONNECT)
+        """A session is over: its terminals wait for the daemon to come back with them, or end."""
+        until = trio.current_time() + self._core.config.timings.terminal_grace_seconds
+        for live in [one for one in self._live.values() if one.session is session]:
+            if session.keeps_terminals and live.shown.state == "open":
+                live.waits_until = until
+            else:
+                self._lose(live)
+
+    def sweep(self) -> None:
+        """End the terminals whose daemon has not come back in time."""
+        for live in self._waiting():
+            if live.waits_until is not None and live.waits_until <= trio.current_time():
+                self._lose(live)
+
+    def _waiting(self) -> tuple[LiveTerminal, ...]:
+        return tuple(live for live in self._live.values() if live.waits_until is not None)
+
+    def _close(self, live: LiveTerminal) -> None:
+        if live.waits_until is None:
+            live.ask_to_close(TerminalCloseReason.USER)
+        else:
+            self._lose(live, TerminalCloseReason.USER)
+
+    def _lose(
+        self,
+        live: LiveTerminal,
+        reason: TerminalCloseReason = TerminalCloseReason.DAEMON_DISCONNECT,
+    ) -> None:
+        """It has ended here; its daemon is told when it is back."""
+        self._orphans.setdefault(live.shown.host_id, []).append(live.id)
+        self._exit(live, None, reason)
 
     def finish_all(self, code: int, reason: str) -> None:
         """Close the sockets of all viewers, because the hub stops."""
         for live in self._live.values():
             for view in live.viewers.values():
                 view.outbox.finish(code, reason)
-
-    def _send(self, live: _LiveTerminal, message: ServerMessage) -> None:
-        if live.session.socket is not None:
-            live.session.socket.put(message)
-
-
-def _close(live: _LiveTerminal, reason: TerminalCloseReason) -> TerminalClose:
-    return TerminalClose(TerminalId(live.shown.id), reason)
 
 
 def _farewell(shown: Terminal) -> ExitedMessage:
