@@ -306,11 +306,9 @@ async def _use_stream(
     body: Callable[[Link], Awaitable[None]],
 ) -> LinkEnd:
     parts = urlsplit(options.url)
-    end: LinkEnd | None = None
-    rejected: ConnectionRejected | None = None
+    socket = end = rejected = broken = None
     try:
         async with trio.open_nursery() as reader:
-            socket = None
             with trio.move_on_at(deadline):
                 socket = await wrap_client_stream(
                     reader,
@@ -328,13 +326,19 @@ async def _use_stream(
             reader.cancel_scope.cancel()
     except* ConnectionRejected as group:
         rejected = next(one for one in leaves(group) if isinstance(one, ConnectionRejected))
+    except* Exception as group:
+        if any(isinstance(one, ExceptionGroup) for one in group.exceptions):
+            raise  # of the link's own nursery
+        # The library's reader means to answer a peer that breaks the protocol, which may not be possible.
+        broken = next(leaves(group))
     if rejected is not None:
         raise ServerRefusedError(
             rejected.status_code, "", "the socket was refused", retryable=True
         ) from rejected
-    if end is None:
-        raise ServerUnreachableError("the socket was not opened in time")
-    return end
+    if socket is None:
+        why = f"what answered is no WebSocket: {broken}" if broken else "it was not opened in time"
+        raise ServerUnreachableError(f"no socket: {why}") from broken
+    return end or LinkEnd(EndCause.CLOSED, f"the other side broke the protocol: {broken}")
 
 
 def _cause_of(closed: ConnectionClosed) -> tuple[EndCause, str]:
