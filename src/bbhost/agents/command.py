@@ -189,6 +189,7 @@ class CommandAgent:
     async def _follow(self, process: AgentProcess, events: TurnEvents, prompt: str | None) -> None:
         async with trio.open_nursery() as pumps:
             pumps.start_soon(process.drain_stderr)
+            pumps.start_soon(process.watch_exit)
             if prompt is not None:
                 pumps.start_soon(_feed, process, prompt)
             await self._stream(process, events)

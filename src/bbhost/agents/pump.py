@@ -3,8 +3,11 @@
 Rule 1: nothing is read ahead. A line is read when the one before has been dealt with, so an agent
 that says more than the daemon can pass on waits in its own ``write``.
 Rule 2: stderr is always read, and only its end is kept.
+Rule 3: the output ends with the agent, even where something that it left running keeps the pipe open.
 """
 
+import fcntl
+import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +31,8 @@ GRACE_SECONDS = 0.5
 """Between TERM and KILL."""
 EOF_SECONDS = 0.5
 """For the rest of stderr after the exit, in case another process holds the pipe open."""
+PIPE_BYTES = 65_536
+"""What a pipe holds where the system does not tell; more cannot wait in it when the agent exits."""
 _STDERR_BYTES = STDERR_CHARACTERS * 4
 
 
@@ -44,6 +49,9 @@ class AgentProcess:
         self._waiting: list[bytes | OversizedLine] = []
         self._tail = bytearray()
         self._stderr_read = trio.Event()
+        self._reading = trio.CancelScope()
+        self._rest: int | None = None
+        """Bytes that may still be the agent's after its exit; None while it lives."""
         self._writing = trio.Lock()
 
     @property
@@ -71,10 +79,30 @@ class AgentProcess:
         return await self._receive()
 
     async def _receive(self) -> bytes:
+        if self._rest is None:
+            with trio.CancelScope() as self._reading:
+                try:
+                    return bytes(await self._stdout.receive_some(READ_BYTES))
+                except (trio.BrokenResourceError, OSError):
+                    return b""
+        await trio.lowlevel.checkpoint()
+        return self._read_rest()
+
+    def _read_rest(self) -> bytes:
+        """The next piece of what was in the pipe when the agent exited."""
+        assert self._rest is not None
         try:
-            return bytes(await self._stdout.receive_some(READ_BYTES))
-        except (trio.BrokenResourceError, OSError):
-            return b""
+            chunk = os.read(self._stdout.fileno(), min(self._rest, READ_BYTES))
+        except OSError:  # would block: that was all
+            chunk = b""
+        self._rest = self._rest - len(chunk) if chunk else 0
+        return chunk
+
+    async def watch_exit(self) -> None:
+        """Let the output end with the agent. Run it beside whoever reads; ends with the agent."""
+        await self._child.wait_exited()
+        self._rest = _pipe_bytes(self._stdout.fileno())
+        self._reading.cancel(reason="the agent has exited")
 
     async def drain_stderr(self) -> None:
         """Read stderr to its end, keeping the last part."""
@@ -183,6 +211,11 @@ async def open_agent_process(
                 await process.close()
             else:
                 await process.kill()
+
+
+def _pipe_bytes(descriptor: int) -> int:
+    size = getattr(fcntl, "F_GETPIPE_SZ", None)
+    return PIPE_BYTES if size is None else fcntl.fcntl(descriptor, size)
 
 
 async def _spawn(place: AgentPlace, argv: Sequence[str], *, with_stdin: bool) -> Child:

@@ -278,6 +278,7 @@ async def open_peer(
     async with open_agent_process(place, argv) as process, trio.open_nursery() as served:
         peer = RpcPeer(process, name, handler)
         served.start_soon(process.drain_stderr)
+        served.start_soon(process.watch_exit)
         served.start_soon(peer.run, served)
         try:
             yield peer
