@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -13,17 +14,18 @@ from bbhost.contract.messages import (
     TerminalClose,
     TerminalCloseReason,
     TerminalError,
+    TerminalExited,
     TerminalInput,
     TerminalOpen,
     TerminalResize,
 )
-from bbhost.domain.ids import EnvironmentId
+from bbhost.domain.ids import EnvironmentId, TerminalId
 from bbhost.environment.handle import ReadyHandle
 from bbhost.environment.stay import ReadyStay
 from bbhost.environment.supervisor import Supervisor
 from bbhost.errors import BbhostError
 from bbhost.session.hooks import TerminalMessage
-from bbhost.terminals.directory import OPEN_FAILED, TerminalDirectory, terminal_error
+from bbhost.terminals.directory import EXISTS, OPEN_FAILED, TerminalDirectory, terminal_error
 from bbhost.terminals.registry import TerminalPlace, Terminals, open_terminals
 from bbhost.terminals.shell import ShellSettings
 from bbhost.terminals.terminal import LiveShell, Terminal
@@ -43,6 +45,20 @@ class _Hosted:
     terminals: Terminals | None = None
 
 
+@define(eq=False)
+class _Opening:
+    """A terminal that waits for its environment."""
+
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    close_reason: TerminalCloseReason | None = None
+    """Why it is not to be opened any more."""
+
+    def close(self, reason: TerminalCloseReason) -> None:
+        """Nobody waits for it any more; the first reason counts."""
+        self.close_reason = self.close_reason or reason
+        self.scope.cancel(reason="the terminal was closed before it was open")
+
+
 class TerminalHosting:
     """Opens terminals inside environments and routes messages to them. One per daemon."""
 
@@ -54,7 +70,7 @@ class TerminalHosting:
         self._settings = settings
         self._hosted: dict[EnvironmentId, _Hosted] = {}
         self._requests: trio.Nursery | None = None
-        self._opening = 0
+        self._opening: dict[TerminalId, _Opening] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the requests that wait for an environment or for a replay. Never returns."""
@@ -74,11 +90,29 @@ class TerminalHosting:
             case TerminalResize():
                 self.directory.resize(message)
             case TerminalClose():
+                opening = self._opening.get(message.terminal_id)
+                if opening is not None:
+                    opening.close(message.reason)
                 self.directory.close(message)
             case TerminalAttach():
                 self._start(self.directory.attach, message)
             case TerminalOpen():
-                self._start(self._open, message)
+                self._begin(message)
+
+    def _begin(self, message: TerminalOpen) -> None:
+        """Note that a terminal is being opened before anything else is handled: a close may be next."""
+        if message.terminal_id in self._opening:
+            self._start(self._refuse_second, message)
+        elif len(self._opening) >= OPENING_LIMIT:
+            text = "Too many terminals are being opened; try again"
+            self._start(partial(self._refuse, text=text), message)
+        elif self._requests is not None:
+            opening = self._opening[message.terminal_id] = _Opening()
+            self._start(partial(self._open, opening), message)
+
+    async def _refuse_second(self, message: TerminalOpen) -> None:
+        text = f"Terminal {message.terminal_id} is open already"
+        await self.directory.sink.send(terminal_error(message, EXISTS, text))
 
     def _start(
         self, fn: Callable[[Any], Awaitable[None]], message: TerminalOpen | TerminalAttach
@@ -95,21 +129,22 @@ class TerminalHosting:
         except Exception:
             log.exception("a message about terminal %s failed", message.terminal_id)
 
-    async def _open(self, message: TerminalOpen) -> None:
-        if self._opening >= OPENING_LIMIT:
-            await self._refuse(message, "Too many terminals are being opened; try again")
-            return
-        self._opening += 1
+    async def _open(self, opening: _Opening, message: TerminalOpen) -> None:
         try:
-            handle = await self._supervisor.enter(
-                message.environment_id, message.workspace_context
-            )
-            terminals = await self._terminals_of(handle)
-            terminals.open_nowait(message)
+            with opening.scope:
+                handle = await self._supervisor.enter(
+                    message.environment_id, message.workspace_context
+                )
+                terminals = await self._terminals_of(handle)
+                terminals.open_nowait(message)
         except BbhostError as error:
             await self._refuse(message, f"{error.message} ({error.code})")
         finally:
-            self._opening -= 1
+            del self._opening[message.terminal_id]
+        if opening.scope.cancelled_caught and opening.close_reason is not None:
+            await self.directory.sink.send(
+                TerminalExited(message.terminal_id, None, opening.close_reason)
+            )
 
     async def adopt(self, handle: ReadyHandle, terminal: Terminal, shell: LiveShell) -> None:
         """Go on with a terminal of an earlier daemon.
