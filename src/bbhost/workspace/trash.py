@@ -132,7 +132,7 @@ def _move(path: Path, directory: Path, note: TrashNote) -> TrashEntry | None:
     directory.mkdir(mode=0o700)
     try:
         fault_point("trash.entry_made")
-        (directory / NOTE).write_text(json.dumps(asdict(note)), encoding="ascii")
+        _write_note(directory, note)
         fault_point("trash.note_written")
         _rename(path, directory / FILES)
     except OSError as error:
@@ -143,6 +143,21 @@ def _move(path: Path, directory: Path, note: TrashNote) -> TrashEntry | None:
         raise
     fault_point("trash.moved")
     return TrashEntry(directory, note)
+
+
+def _write_note(directory: Path, note: TrashNote) -> None:
+    with (directory / NOTE).open("w", encoding="ascii") as file:
+        file.write(json.dumps(asdict(note)))
+        if note.keep_until_ms is None:
+            return  # without its note the entry is deleted, and that is what it is for
+        # The rename may reach the disk before the note does, and a power failure come in between.
+        file.flush()
+        os.fsync(file.fileno())
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -67,6 +67,30 @@ async def test_a_damaged_note_does_not_keep_the_files(trash: Trash, tmp_path: Pa
     assert (await empty_trash(trash, NOW)).deleted == 1
 
 
+def test_a_note_that_keeps_files_is_on_the_disk_before_they_move(
+    trash: Trash, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power failure an empty note would have the emptier delete what must be kept."""
+    synced: set[str] = set()
+    synced_by_then: list[frozenset[str]] = []
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        real(descriptor)
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    def look(name: str) -> None:
+        if name == "trash.note_written":
+            synced_by_then.append(frozenset(synced))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(trash_module, "fault_point", look)
+    path = make_tree(tmp_path / "w")
+    entry = trash.put(path, note(path, keep_until_ms=NOW + 1000, reason="too large"))
+    assert entry is not None
+    assert synced_by_then == [frozenset({"note.json", entry.directory.name})]
+
+
 async def test_another_file_system_has_a_trash_of_its_own(
     trash: Trash, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
