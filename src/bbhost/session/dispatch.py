@@ -102,6 +102,7 @@ class Dispatcher:
         self._freed = AsyncValue(0)
         self._finished = 0
         self._commands: trio.Nursery | None = None
+        self._has_ended = False
 
     def statistics(self) -> DispatchStatistics:
         """How many commands run, are admitted and have finished."""
@@ -121,9 +122,16 @@ class Dispatcher:
                 await trio.sleep_forever()
             finally:
                 self._commands = None
+                self._has_ended = True
 
     def dispatch(self, envelope: CommandEnvelope, *, resumed: bool = False) -> None:
-        """Admit a journalled command to its lane and start it when its turn comes."""
+        """Admit a journalled command to its lane and start it when its turn comes.
+
+        After the end nothing is started: a batch that arrived just then is the next daemon's to run.
+        """
+        if self._has_ended:
+            log.info("%s is left to the next daemon", envelope.id)
+            return
         assert self._commands is not None, "the dispatcher runs"
         lane = envelope.spec.lane
         key = (lane is Lane.FILE, lane_key(envelope.command))

@@ -1,13 +1,17 @@
 """Commands are run once, in their lanes, and each is answered, whatever happens."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from bbhost.contract.results import EmptyResult
+from bbhost.domain.ids import CommandId
 from bbhost.errors import BbhostError, EnvironmentDestroyedError, PathNotFoundError
+from bbhost.journal.values import InboxEntry
 from bbhost.session import dispatch
 from bbhost.session.dispatch import current_command
 from tests.fakes.stock_server import StockServer
@@ -350,3 +354,28 @@ async def test_draining_has_a_limit(server: StockServer, journal_path: Path) -> 
         report = await rig.session.drain(0.05)
         assert (report.commands, report.results_delivered) == (1, False)
         assert await rig.journal.pending_commands() != []
+
+
+async def test_a_batch_that_arrives_while_the_session_ends_is_left_to_the_next_daemon(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the journal, and nobody runs it any more; that is no defect."""
+    accept = rig.journal.accept_commands
+    arrived, may_go_on = trio.Event(), trio.Event()
+
+    async def accept_slowly(entries: Sequence[InboxEntry]) -> list[CommandId]:
+        accepted = await accept(entries)
+        arrived.set()
+        await may_go_on.wait()
+        return accepted
+
+    monkeypatch.setattr(rig.journal, "accept_commands", accept_slowly)
+    row = await rig.server.queue(TEMPLATES)
+    await arrived.wait()
+    services = rig.session._services
+    assert services is not None
+    services.cancel_scope.cancel()
+    await wait_all_tasks_blocked()
+    may_go_on.set()
+    await rig.ended.wait()
+    assert [entry.command_id for entry in await rig.journal.pending_commands()] == [row.command_id]
