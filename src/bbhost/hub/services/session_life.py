@@ -166,16 +166,20 @@ class SessionLife:
         """End sessions whose lease has run out, and what waited for those that ended before."""
         for session in self._core.sessions.expired():
             await self.end(session, SessionCloseReason.EXPIRED)
-        due: list[str] = []
+        due: list[tuple[float, str]] = []
         while self._departed and self._departed[0][0] <= trio.current_time():
-            due.append(self._departed.popleft()[1])
+            due.append(self._departed.popleft())
         if due:
 
             def step(db: sqlite3.Connection, after: Aftermath) -> None:
-                for session_id in due:
+                for _, session_id in due:
                     self._abandon(db, after, session_id)
 
-            await self._core.transact(step)
+            try:
+                await self._core.transact(step)
+            except BaseException:
+                self._departed.extendleft(reversed(due))  # for the next sweep
+                raise
 
     def finish_all(self, code: int, reason: str) -> None:
         """Close the sockets of all daemons, because the hub stops."""
