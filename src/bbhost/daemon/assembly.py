@@ -139,7 +139,10 @@ async def open_parts(config: Config, shell: ShellSettings) -> AsyncIterator[Part
 
 
 def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSettings) -> Parts:
-    git = Git(processes_at_once=config.get("git_processes") or GIT_PROCESSES_AT_ONCE)
+    git = Git(
+        processes_at_once=config.get("git_processes") or GIT_PROCESSES_AT_ONCE,
+        look_seconds=config.get("git_look_seconds"),
+    )
     tools = make_tools(data_dir, git)
     tools.locks.wait_seconds = config.get("lock_seconds")
     watches = make_watch_service(config.get("watch_backend"), _watch_settings(config))

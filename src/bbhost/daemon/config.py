@@ -132,12 +132,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("process_boundary", "auto, cgroup, subreaper or plain", _choice("auto", "cgroup", "subreaper", "plain"), (), "auto"),
     Setting("git_processes", "git processes that may run at once", _positive, (), 0),
     Setting("lock_seconds", "how long a git operation waits for others on its checkout or repository", _pause, (), 300.0),
+    Setting("git_look_seconds", "how long one git process may take that only looks (status, refs)", _pause, (), 15.0),
     Setting("paranoid_sample", "check one in N cached answers against git; 0 = never", int, (), 0),
     Setting("rescue_max_mib", "largest rescue kept as a git ref", _positive, (), 256),
     Setting("drain_seconds", "how long running commands may finish at stop", _seconds, (), 2.0),
     Setting("start_up_seconds", "how long the first session may take before the daemon gives up", _seconds, (), 60.0),
-    Setting("reconnect_seconds", "pause before a lost session is opened again; doubles up to 30", _pause, (), 1.0),
+    Setting("reconnect_seconds", "pause before a lost session is opened again; doubles", _pause, (), 1.0),
     Setting("poll_seconds", "commands are fetched at least this often, hinted at or not", _pause, (), 10.0),
+    Setting("reconnect_longest_seconds", "longest wait between two attempts to reach the server", _pause, (), 30.0),
     Setting("control_socket", "path of the control socket"),
 )  # fmt: skip
 

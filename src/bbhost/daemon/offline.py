@@ -50,5 +50,8 @@ async def _records(config: Config) -> list[EnvironmentRecord]:
 def _tools(config: Config) -> WorkspaceTools:
     return make_tools(
         config.data_dir,
-        Git(processes_at_once=config.get("git_processes") or GIT_PROCESSES_AT_ONCE),
+        Git(
+            processes_at_once=config.get("git_processes") or GIT_PROCESSES_AT_ONCE,
+            look_seconds=config.get("git_look_seconds"),
+        ),
     )

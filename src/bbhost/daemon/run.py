@@ -79,6 +79,7 @@ async def run_daemon(
             host_name,
             config.data_dir,
             instance_id=str(uuid.uuid4()),
+            reconnect_longest_seconds=config.get("reconnect_longest_seconds"),
             start_up_seconds=config.get("start_up_seconds"),
             reconnect_first_seconds=config.get("reconnect_seconds"),
         )

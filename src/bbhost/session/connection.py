@@ -82,6 +82,7 @@ class SessionSettings:
     instance_id: str
     """Random, of this process."""
     reconnect_first_seconds: float = RECONNECT_FIRST_SECONDS
+    reconnect_longest_seconds: float = RECONNECT_LONGEST_SECONDS
     start_up_seconds: float = START_UP_SECONDS
 
 
@@ -337,4 +338,6 @@ class Connection:
         )
 
     def _delays(self) -> Iterator[float]:
-        return backoff_delays(self._settings.reconnect_first_seconds, RECONNECT_LONGEST_SECONDS)
+        settings = self._settings
+        longest = settings.reconnect_longest_seconds
+        return backoff_delays(min(settings.reconnect_first_seconds, longest), longest)

@@ -23,9 +23,6 @@ from bbhost.workspace.porcelain import PorcelainStatus, parse_porcelain
 from bbhost.workspace.refs import RefsCache, RefsSnapshot
 from bbhost.workspace.repository import discover_repository
 
-BRANCHES_SECONDS = 15.0
-"""Deadline of the status; the refs have their own."""
-
 
 async def read_branches(
     git: Git,
@@ -57,7 +54,7 @@ async def read_branches(
         *("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z"),
         *("--untracked-files=normal", "--ignore-submodules=dirty"),
         cwd=repository.work_tree,
-        timeout_seconds=BRANCHES_SECONDS,
+        timeout_seconds=git.look_seconds,
     )
     status = parse_porcelain(printed.stdout)
     refs = await refs_cache.refs(repository)

@@ -36,8 +36,8 @@ GIT_PROCESSES_AT_ONCE = 8
 """Children of one :class:`Git` at a time; those who ask for more wait (:mod:`bbhost.workspace.git_slots`)."""
 OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of stdout of one child; more is a failure unless the caller takes the output piecewise."""
-SCAN_SECONDS = 15.0
-"""Deadline of the child that lists the configuration."""
+LOOK_SECONDS = 15.0
+"""Deadline of a child that only looks, where nothing else is configured: status, refs, configuration."""
 MESSAGE_LIMIT = 4000
 """Characters of stderr, and of the arguments, in an error message."""
 SECONDS_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -81,8 +81,14 @@ class Git:
     """Runs git children. One per daemon."""
 
     def __init__(
-        self, *, executable: str = "git", processes_at_once: int = GIT_PROCESSES_AT_ONCE
+        self,
+        *,
+        executable: str = "git",
+        processes_at_once: int = GIT_PROCESSES_AT_ONCE,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
+        self.look_seconds = look_seconds
+        """Deadline of a child that only looks."""
         self._executable = executable
         self._slots = GitSlots(processes_at_once)
         self._processes: Counter[str] = Counter()
@@ -198,7 +204,7 @@ class Git:
             *("ls-files", "--stage", "-z"),
             cwd=dirs.git_dir,
             git_dir=dirs.git_dir,
-            timeout_seconds=SCAN_SECONDS,
+            timeout_seconds=self.look_seconds,
         )
         return listed.stdout
 
@@ -208,7 +214,7 @@ class Git:
         env = {} if args[0] == "--file" else {"GIT_DIR": str(cwd)}
         async with self._slots.hold((str(cwd), "config")):
             self._processes["config"] += 1
-            completed = await self._bounded(["config", *args], SCAN_SECONDS, _Spawn(cwd, env))
+            completed = await self._bounded(["config", *args], self.look_seconds, _Spawn(cwd, env))
         if completed.returncode != 0 or completed.truncated:
             raise GitCommandError(f"{_shown(('config', *args))} failed: {_reason(completed)}")
         return completed.stdout

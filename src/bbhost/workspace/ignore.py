@@ -10,8 +10,8 @@ from bbhost.errors import GitCommandError
 from bbhost.workspace.git import Git
 from bbhost.workspace.porcelain import parse_porcelain
 
-IGNORE_SECONDS = 60.0
-"""Deadline of each git child; the first look at a large work tree on a cold disk takes a while."""
+DEADLINE_LOOKS = 4
+"""Deadline of each git child, in ``Git.look_seconds``; the first look at a large work tree on a cold disk takes a while."""
 
 
 class GitIgnoreOracle:
@@ -27,13 +27,13 @@ class GitIgnoreOracle:
             root: absolute path of the top of a work tree; the answer is relative to it.
 
         Raises:
-            GitCommandError, GitTimeoutError: git failed or took longer than ``IGNORE_SECONDS``.
+            GitCommandError, GitTimeoutError: git failed or took longer than ``DEADLINE_LOOKS`` allow.
         """
         printed = await self._git.run(
             *("status", "--porcelain=v2", "-z", "--untracked-files=all", "--ignored=matching"),
             *("--ignore-submodules=all", "--no-renames"),
             cwd=root,
-            timeout_seconds=IGNORE_SECONDS,
+            timeout_seconds=DEADLINE_LOOKS * self._git.look_seconds,
         )
         return frozenset(parse_porcelain(printed.stdout).ignored_directories)
 
@@ -44,7 +44,7 @@ class GitIgnoreOracle:
         lies in a submodule or behind a symbolic link.
 
         Raises:
-            GitCommandError, GitTimeoutError: git failed or took longer than ``IGNORE_SECONDS``.
+            GitCommandError, GitTimeoutError: git failed or took longer than ``DEADLINE_LOOKS`` allow.
         """
         if not directories:
             return frozenset()
@@ -56,7 +56,7 @@ class GitIgnoreOracle:
                 cwd=root,
                 stdin=asked,
                 ok_codes=(0, 1),
-                timeout_seconds=IGNORE_SECONDS,
+                timeout_seconds=DEADLINE_LOOKS * self._git.look_seconds,
             )
         except GitCommandError:
             ignored = await self.ignored_directories(root)

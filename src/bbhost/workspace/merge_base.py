@@ -22,8 +22,6 @@ from bbhost.workspace.patch_id import parse_patches
 from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.repository import Repository
 
-COMPARE_SECONDS = 15.0
-"""Deadline of each git child of a comparison."""
 LOG_LIMIT = 8 * 1024 * 1024
 """Bytes of the log of both sides. Beyond it the sides are asked for one by one, with more processes."""
 SQUASH_COMMITS = 1000
@@ -50,7 +48,7 @@ async def read_merge_base(
 
     Raises:
         GitCommandError: the branch does not exist, or git failed.
-        GitTimeoutError: a child took longer than ``COMPARE_SECONDS``.
+        GitTimeoutError: a child took longer than ``Git.look_seconds``.
     """
     base = await _resolve(git, repository, refs, branch)
     if head is None:
@@ -97,7 +95,7 @@ async def _resolve(git: Git, repository: Repository, refs: RefsSnapshot, branch:
         "--end-of-options",
         f"{branch}^{{commit}}",
         cwd=repository.work_tree,
-        timeout_seconds=COMPARE_SECONDS,
+        timeout_seconds=git.look_seconds,
     )
     return printed.stdout.decode("ascii", "replace").strip()
 
@@ -159,7 +157,7 @@ class _Comparer:
             self.head,
             cwd=self.repository.work_tree,
             ok_codes=(0, 1),
-            timeout_seconds=COMPARE_SECONDS,
+            timeout_seconds=self.git.look_seconds,
         )
         return printed.stdout.decode("ascii", "replace").strip() or None
 
@@ -219,7 +217,7 @@ class _Comparer:
             *args,
             cwd=self.repository.work_tree,
             stdin=stdin,
-            timeout_seconds=COMPARE_SECONDS,
+            timeout_seconds=self.git.look_seconds,
             output_limit=limit,
         )
         return printed.stdout

@@ -19,9 +19,6 @@ from bbhost.workspace.comparisons import ComparisonCache
 from bbhost.workspace.git import Git
 from bbhost.workspace.repository import Repository
 
-REFS_SECONDS = 15.0
-"""Deadline of reading the refs of one repository."""
-
 _HEADS = "refs/heads/"
 _REMOTES = "refs/remotes/"
 _ORIGIN_HEAD = "refs/remotes/origin/HEAD"
@@ -77,7 +74,7 @@ class RefsCache:
 
         Raises:
             GitCommandError: git failed.
-            GitTimeoutError: it took longer than ``REFS_SECONDS``.
+            GitTimeoutError: it took longer than ``Git.look_seconds``.
         """
         entry = self._entries.get(repository.common_dir)
         if entry is None:
@@ -130,7 +127,7 @@ class RefsCache:
             _REMOTES.rstrip("/"),
             cwd=repository.common_dir,
             git_dir=repository.common_dir,
-            timeout_seconds=REFS_SECONDS,
+            timeout_seconds=self._git.look_seconds,
         )
         return parse_refs(result.stdout, _origin_head_file(repository.common_dir))
 

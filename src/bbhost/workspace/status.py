@@ -30,8 +30,6 @@ from bbhost.workspace.porcelain import PorcelainFile, PorcelainStatus, parse_por
 from bbhost.workspace.refs import RefsCache
 from bbhost.workspace.repository import Repository
 
-STATUS_SECONDS = 15.0
-"""Deadline of each git child of a status."""
 FINGERPRINT_FILES = 5000
 """Files whose stat data go into the fingerprint. In a workspace with more changed and untracked
 files, editing one beyond this number changes the fingerprint only if git's own output changes."""
@@ -80,7 +78,7 @@ async def read_status(
 
     Raises:
         GitCommandError: git failed; among others, the merge base branch does not exist.
-        GitTimeoutError: one of its children took longer than ``STATUS_SECONDS``.
+        GitTimeoutError: one of its children took longer than ``Git.look_seconds``.
         PathNotFoundError: the work tree is gone.
 
     Cancellation: ends the git child under way.
@@ -92,7 +90,7 @@ async def read_status(
         *options,
         *(("--ignored=matching",) if with_ignored else ()),
         cwd=repository.work_tree,
-        timeout_seconds=STATUS_SECONDS,
+        timeout_seconds=git.look_seconds,
         extra_config=inside,
     )
     found = parse_porcelain(printed.stdout)
@@ -132,7 +130,7 @@ async def _count_lines(
         found.head,
         "--",
         cwd=repository.work_tree,
-        timeout_seconds=STATUS_SECONDS,
+        timeout_seconds=git.look_seconds,
         extra_config=(*inside, LEAVE_INDEX_ALONE),
     )
     return parse_diff_summary(printed.stdout)
