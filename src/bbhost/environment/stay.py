@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import trio
 from attrs import define, field
 
-from bbhost.errors import EnvironmentDestroyedError
+from bbhost.errors import EnvironmentBusyError, EnvironmentDestroyedError
 
 T = TypeVar("T")
 
@@ -69,21 +69,34 @@ class ReadyStay:
         """Start a long-lived guest (a terminal, a thread); it ends with this stay.
 
         The guest must handle its own faults: an exception ends the whole stay.
+
+        Raises:
+            EnvironmentDestroyedError: the environment is being destroyed.
+            EnvironmentBusyError: a defect has just ended the stay.
         """
+        self._start(fn, *args)
+
+    def _start(self, fn: Callable[..., Awaitable[None]], *args: object) -> None:
         self.refuse_if_closing()
-        self._nursery.start_soon(fn, *args)
+        try:
+            self._nursery.start_soon(fn, *args)
+        except RuntimeError as error:
+            # A defect has ended everything in it, and the owner has not had its turn to say so.
+            raise EnvironmentBusyError(
+                f"Environment {self._name} recovers from an internal error; try again later"
+            ) from error
 
     async def call(self, fn: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run ``fn`` within this stay and return what it returns.
 
         Raises:
             EnvironmentDestroyedError: the environment is being destroyed, or was before ``fn`` ended.
+            EnvironmentBusyError: a defect has just ended the stay.
 
         Cancellation: of the caller: ``fn`` is cancelled and has ended when this returns.
         """
-        self.refuse_if_closing()
         call = _Call()
-        self._nursery.start_soon(self._run_call, call, fn, args)
+        self._start(self._run_call, call, fn, args)
         try:
             await call.finished.wait()
         except trio.Cancelled:
