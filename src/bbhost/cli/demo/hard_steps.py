@@ -119,6 +119,7 @@ async def finish(world: World) -> None:
     await world.destroy("gamma")
     left = await world.watches_left()
     status = await world.daemon_status()
+    complaints = await world.complaints()
     code = await world.end_daemon()
     listed = await run_git(world.repository, "worktree", "list", "--porcelain")
     worktrees = listed.count("worktree ") - 1
@@ -127,6 +128,11 @@ async def finish(world: World) -> None:
         "nothing is left",
         worktrees == 0 and left == 0 and not status["environmentList"] and code == 0,
         f"{worktrees} worktrees, {left} watches, {status['processes']['children']} processes",
+    )
+    world.check(
+        "bbhost doctor finds nothing wrong",
+        not complaints,
+        "; ".join(complaints) or "believed, watched and registered are the same",
     )
 
 

@@ -103,6 +103,15 @@ class World:
         """Ask the daemon about itself, past the hub."""
         return await ask_daemon(self.config, "GET", "/status", seconds=10)
 
+    async def complaints(self) -> list[str]:
+        """What the daemon's doctor finds wrong; the disk's room is not the demonstration's doing."""
+        report = await ask_daemon(self.config, "GET", "/doctor", seconds=20)
+        return [
+            f"{one['check']}: {one['what']}"
+            for one in report["findings"]
+            if one["severity"] in {"warning", "error"} and one["check"] != "disk"
+        ]
+
     async def settled_status(self) -> Any:  # noqa: ANN401 - the same
         """Return the daemon's status once its session is open or lost and no survey is under way."""
         while True:
