@@ -310,6 +310,14 @@ class StockServer:
             if session.status != "active" and known["status"] == "pending" and due <= now:
                 known["status"] = "interrupted"
 
+    async def redeliver_now(self) -> None:
+        """Do as if the interval of every unanswered command had passed."""
+        for row in self.commands.values():
+            if row.state == "fetched":
+                kind = row.command.get("type") if isinstance(row.command, dict) else None
+                await self._redeliver(row, kind)
+        await self._notify()
+
     async def _redeliver(self, row: StockCommand, kind: str | None) -> None:
         if row.retry_count == 0:
             row.retry_count = 1

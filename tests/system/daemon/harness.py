@@ -1,13 +1,16 @@
 """The real daemon as a process, driven by a scripted server that behaves like the stock one."""
 
+import atexit
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,16 @@ def identify(server: StockServer, data_dir: Path) -> None:
     (data_dir / "auth.json").chmod(0o600)
 
 
+@cache
+def _compiled() -> dict[str, str]:
+    """Where Python is told to keep no bytecode: let daemons share some, or each compiles everything anew."""
+    if not sys.dont_write_bytecode:
+        return {}
+    kept = tempfile.TemporaryDirectory(prefix="bbhost-bytecode-")
+    atexit.register(kept.cleanup)
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": kept.name}
+
+
 @asynccontextmanager
 async def run_daemon_process(
     server: StockServer,
@@ -141,7 +154,7 @@ async def run_daemon_process(
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            env={**os.environ, **(environ or {})},
+            env={**os.environ, **_compiled(), **(environ or {})},
             start_new_session=True,
             pass_fds=tuple(pass_fds),
         )
@@ -320,6 +333,15 @@ def resident_kib(daemon: DaemonProcess, field_name: str = "VmRSS") -> int:
         if line.startswith(f"{field_name}:"):
             return int(line.split()[1])
     raise AssertionError(field_name)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent to look does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def running_commands() -> set[bytes]:

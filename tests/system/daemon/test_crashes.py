@@ -6,6 +6,7 @@ Beside the command that is cut short, a terminal is open and a result has not be
 
 import base64
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.system.daemon.harness import (
     DaemonProcess,
     context_of,
     git,
+    is_running,
     run_daemon_process,
     succeed,
     unmanaged_context,
@@ -42,18 +44,25 @@ class Crash:
         self.about = {"environmentId": ONE, "workspaceContext": self.context}
         server.environments |= {ONE: "ready", "env_beside": "ready"}
 
-    async def prepare(self) -> None:
-        """Make the environment, in a daemon of its own."""
-        async with run_daemon_process(self.server, self.data_dir) as daemon:
-            await succeed(self.server, worktree_spec(self.data_dir, ONE, self.repo))
-            await daemon.terminate()
+    async def run(
+        self,
+        command: dict[str, Any],
+        point: str,
+        prepare: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
+        """Run a command over a kill at ``point``; return its result as the next daemon tells it.
 
-    async def run(self, command: dict[str, Any], point: str) -> dict[str, Any]:
-        """Run a command over a kill at ``point``; return its result as the next daemon tells it."""
+        Args:
+            prepare: called when the environment has been made; without it nothing is made before.
+        """
         server = self.server
         async with run_daemon_process(
             server, self.data_dir, environ={"BBHOST_FAULT": f"kill:{point}", "SHELL": "/bin/sh"}
         ) as daemon:
+            if prepare is not None:
+                with trio.fail_after(30):
+                    await succeed(server, worktree_spec(self.data_dir, ONE, self.repo))
+                prepare()
             shell, waiting = 0, None
             if point not in FIRST_POINTS:
                 with trio.fail_after(30):
@@ -63,6 +72,7 @@ class Crash:
             with trio.fail_after(20):
                 assert await daemon.wait() == -signal.SIGKILL, daemon.log_text()
         server.faults.clear()
+        await server.redeliver_now()
         async with run_daemon_process(server, self.data_dir) as daemon:
             with trio.fail_after(RECOVERY_SECONDS):
                 result = await server.wait_result(row)
@@ -71,7 +81,7 @@ class Crash:
                     assert kept["ok"]
                     assert kept["result"]["path"] == "kept.txt"
                     assert kept["result"]["sizeBytes"] == 4
-            assert not shell or not Path(f"/proc/{shell}").exists()
+            assert not shell or not is_running(shell)
             await self._agree(daemon, row)
             assert await daemon.terminate() == 0
         return result
@@ -131,15 +141,20 @@ class Crash:
         assert row.deliveries <= 2
 
 
+def _write(path: Path, content: str) -> None:
+    path.write_text(content)
+
+
+def _commit(workspace: Path) -> None:
+    (workspace / "new.txt").write_text("new\n")
+    git(workspace, "add", "-A")
+    git(workspace, "commit", "-qm", "work")
+
+
 @pytest.fixture
 async def crash_server() -> Any:
-    """A server that hands commands out again soon."""
-    async with run_stock_server(
-        heartbeat_interval_ms=1000,
-        redelivery_seconds=4.0,
-        provision_redelivery_seconds=4.0,
-        sweep_seconds=0.3,
-    ) as server:
+    """A server that hands a command out again when the daemon has been killed, and never else."""
+    async with run_stock_server(heartbeat_interval_ms=1000, redelivery_seconds=600.0) as server:
         yield server
 
 
@@ -179,10 +194,8 @@ async def test_commit(crash_server: StockServer, data_dir: Path, repo: Path, poi
     """Exactly one commit, and the result names it."""
     crash = Crash(crash_server, data_dir, repo)
     with trio.fail_after(120):
-        await crash.prepare()
-        (crash.path / "new.txt").write_text("new\n")
         command = {"type": "workspace.commit", "message": "the work", **crash.about}
-        result = await crash.run(command, point)
+        result = await crash.run(command, point, lambda: _write(crash.path / "new.txt", "new\n"))
     assert result["ok"], result
     assert result["result"]["commitSha"] == git(crash.path, "rev-parse", "HEAD")
     assert git(crash.path, "log", "--format=%s", "main..HEAD") == "the work"
@@ -199,10 +212,6 @@ async def test_squash_merge(
     """Exactly one commit on the target, the result names it, and no temporary worktree is left."""
     crash = Crash(crash_server, data_dir, repo)
     with trio.fail_after(120):
-        await crash.prepare()
-        (crash.path / "new.txt").write_text("new\n")
-        git(crash.path, "add", "-A")
-        git(crash.path, "commit", "-qm", "work")
         before = git(repo, "rev-parse", "main")
         command = {
             "type": "workspace.squash_merge",
@@ -210,7 +219,7 @@ async def test_squash_merge(
             "commitMessage": "squashed",
             **crash.about,
         }
-        result = await crash.run(command, point)
+        result = await crash.run(command, point, lambda: _commit(crash.path))
     assert result["ok"], result
     assert result["result"]["commitSha"] == git(repo, "rev-parse", "main")
     assert git(repo, "log", "--format=%s", f"{before}..main") == "squashed"
@@ -233,9 +242,11 @@ async def test_destroy(crash_server: StockServer, data_dir: Path, repo: Path, po
     """Gone from the disk and from git's books, acknowledged, and the branch is there."""
     crash = Crash(crash_server, data_dir, repo)
     with trio.fail_after(120):
-        await crash.prepare()
-        (crash.path / "unsaved.txt").write_text("work")
-        result = await crash.run({"type": "environment.destroy", **crash.about}, point)
+        result = await crash.run(
+            {"type": "environment.destroy", **crash.about},
+            point,
+            lambda: _write(crash.path / "unsaved.txt", "work"),
+        )
     assert result["ok"], result
     assert not crash.path.parent.exists()
     assert git(repo, "branch", "--list", f"bb/{ONE}")

@@ -258,7 +258,8 @@ async def test_worktrees_that_become_read_only(
 
 async def test_no_more_descriptors(server: StockServer, data_dir: Path, repo: Path) -> None:
     """Commands fail with a reason while there are none; afterwards all is as before, none is lost."""
-    server.environments[ONE] = "ready"
+    # The session may be lost meanwhile, and the next one says what the server wants.
+    server.environments |= {ONE: "ready", "env_own": "ready"}
     own = status_command("env_own", unmanaged_context(repo))
     with trio.fail_after(110):
         async with run_daemon_process(server, data_dir) as daemon:
@@ -308,6 +309,8 @@ async def test_no_more_inotify(
             await wait_watching(daemon)
             for name in (ONE, TWO):
                 path = Path(context_of(data_dir, name, repo)["workspacePath"])
+                # What is told is what differs from what was told before.
+                await succeed(server, status_command(name, context_of(data_dir, name, repo)))
                 (path / "d1" / "new.txt").write_text("x")
                 await server.wait(
                     lambda name=name: (name, "work-status-changed") in server.changes
@@ -333,8 +336,9 @@ async def test_the_server_is_gone(server: StockServer, data_dir: Path, repo: Pat
     server.environments |= {ONE: "ready", "env_own": "ready"}
     server.provision_redelivery_seconds = 600.0
     own = unmanaged_spec("env_own", repo)
+    # An hour of waits that grow to half a minute, shortened: as many attempts, a second apart.
     with trio.fail_after(110):
-        async with run_daemon_process(server, data_dir) as daemon:
+        async with run_daemon_process(server, data_dir, "--reconnect-longest-seconds", "1") as daemon:
             await succeed(server, own)
             await succeed(server, status_command("env_own", unmanaged_context(repo)))
             await wait_watching(daemon)
@@ -457,7 +461,10 @@ async def test_git_hangs(server: StockServer, data_dir: Path, repo: Path, tmp_pa
     own = status_command("env_own", unmanaged_context(repo))
     with trio.fail_after(110):
         async with run_daemon_process(
-            server, data_dir, environ={"PATH": slow_git(tmp_path, "status")}
+            server,
+            data_dir,
+            *("--git-look-seconds", "2"),
+            environ={"PATH": slow_git(tmp_path, "status")},
         ) as daemon:
             rows = [await server.queue(own) for _ in range(8)]
             listing = {"type": "host.list_files", "path": str(repo), "limit": 10}

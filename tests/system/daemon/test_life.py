@@ -10,6 +10,7 @@ import trio
 from tests.fakes.stock_server import StockServer
 from tests.system.daemon.harness import (
     context_of,
+    is_running,
     run_daemon_process,
     worktree_spec,
 )
@@ -75,7 +76,7 @@ async def test_sigterm_ends_in_time_with_nothing_running(
             await daemon.poll(lambda: pid_file.exists() and bool(pid_file.read_text().strip()))
         with trio.fail_after(5):
             assert await daemon.terminate() == 0
-    assert not Path(f"/proc/{pid_file.read_text().strip()}").exists()
+    assert not is_running(int(pid_file.read_text()))
 
 
 async def test_a_second_daemon_is_refused(server: StockServer, data_dir: Path) -> None:
