@@ -48,7 +48,7 @@ WAIT_READY_SECONDS = 120.0
 LEAVING_SECONDS = 1.0
 """For an environment that is about to be torn down to say so, before it is asked again."""
 LEAVING_LOOKS = 30
-"""Times that it is asked; then the refusal is the answer."""
+"""Times that it is asked; then the answer is to try again later."""
 
 
 class Supervisor(Owners):
@@ -72,7 +72,8 @@ class Supervisor(Owners):
             What is there. The transcript is empty where nothing had to be made.
 
         Raises:
-            EnvironmentBusyError: another specification is being provisioned.
+            EnvironmentBusyError: another specification is being provisioned, or a teardown has been
+                decided upon and does not begin.
             BbhostError: provisioning failed; it has been rolled back.
 
         Cancellation: provisioning goes on under its owner; only the waiting ends.
@@ -98,7 +99,11 @@ class Supervisor(Owners):
                         # It is leaving: what follows is a new incarnation, not a failure.
                         refusals += 1
                         if refusals > LEAVING_LOOKS:
-                            raise
+                            # The decision is still being written, and may yet fail to be.
+                            raise EnvironmentBusyError(
+                                f"Environment {environment_id} is about to be torn down; "
+                                "try again later"
+                            ) from error
                     with trio.move_on_after(LEAVING_SECONDS):
                         await actor.view.wait_value(
                             lambda view: view.state is not EnvironmentState.READY
