@@ -157,6 +157,10 @@ class FakeWorld:
         await self.seam("journal", f"{record.environment_id}:{record.state}")
         self.journal[record.environment_id] = record
 
+    async def forget_environment(self, environment_id: EnvironmentId) -> None:
+        await self.seam("forget", environment_id)
+        del self.journal[environment_id]
+
     # --- workspaces ----------------------------------------------------------------------
 
     async def exists(self, path: str) -> bool:

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     KILL_WATCH = "kill watch"
     CUT = "cut"
     CONNECT = "connect"
+    CONTRADICT = "contradict"
     REPEAT = "repeat"
     CRASH = "crash"
     POWER_FAILURE = "power failure"
@@ -44,6 +45,7 @@ class Kind(StrEnum):
     WAIT = "wait"
     REMOVE_BY_HAND = "remove by hand"
     LEAVE_BEHIND = "leave behind"
+    FORGET = "forget"
 
 
 WEIGHTS: dict[Kind, int] = {
@@ -59,6 +61,7 @@ WEIGHTS: dict[Kind, int] = {
     Kind.KILL_WATCH: 2,
     Kind.CUT: 3,
     Kind.CONNECT: 7,
+    Kind.CONTRADICT: 3,
     Kind.REPEAT: 3,
     Kind.CRASH: 4,
     Kind.POWER_FAILURE: 1,
@@ -67,10 +70,13 @@ WEIGHTS: dict[Kind, int] = {
     Kind.WAIT: 8,
     Kind.REMOVE_BY_HAND: 1,
     Kind.LEAVE_BEHIND: 2,
+    Kind.FORGET: 3,
 }
 
 MODES = ("honest", "honest", "old", "forgetful", "stubborn", "retiring")
 """What the server says at session open (``server.SimServer``)."""
+PARTIAL_MODES = ("forgetful", "retiring")
+"""Those that leave out ids that the server has all the same."""
 WAITS = (0.0, 0.0, 0.0, 0.1, 1.0, 10.0, 130.0)
 FAULTY_SEAMS = (
     "journal",

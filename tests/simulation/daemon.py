@@ -250,6 +250,18 @@ class SimDaemon:
         finally:
             laws.alive[owner].remove("guest")
 
+    def forget(self, key: EnvironmentId) -> None:
+        """Drop its tombstone if there is one that is of no use any more."""
+        if self._requests is not None:
+            self._requests.start_soon(self._forget, key, name="forgetting")
+
+    async def _forget(self, key: EnvironmentId) -> None:
+        try:
+            if await self.supervisor.forget(key):
+                self.life.host.laws.note("forgotten", key)
+        except JournalError as error:
+            self.life.host.laws.note("not forgotten", f"{key}: {error.message}")
+
     # --- the session -----------------------------------------------------------------------------------
 
     async def _run_session(self, dispatcher: Dispatcher) -> None:

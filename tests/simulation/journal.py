@@ -10,7 +10,7 @@ from typing import TypeVar
 import trio
 
 from bbhost.domain.environment import EnvironmentRecord
-from bbhost.domain.ids import CommandId
+from bbhost.domain.ids import CommandId, EnvironmentId
 from bbhost.errors import JournalError
 from bbhost.journal.values import InboxEntry, OutboxEntry
 from tests.simulation.disk import Rows
@@ -44,6 +44,15 @@ class SimJournal:
                 self._rows.environments[record.environment_id] = record
                 self._life.host.laws.saved(before, record)
                 await self._life.beat("journal.written", subject)
+
+    async def forget_environment(self, environment_id: EnvironmentId) -> None:
+        async with self._order:
+            await self._life.seam("journal.forget", environment_id)
+            with trio.CancelScope(shield=True):
+                await self._life.beat("journal.write", f"{environment_id} forgotten")
+                self._life.host.laws.forgotten(self._rows.environments.pop(environment_id))
+                self._life.host.disk.sync()
+                await self._life.beat("journal.written", f"{environment_id} forgotten")
 
     async def accept_commands(self, entries: Sequence[InboxEntry]) -> list[CommandId]:
         await self._life.seam("journal.accept", "")

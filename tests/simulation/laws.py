@@ -100,6 +100,8 @@ class Laws:
     """Ids that were destroyed since the last list was made, or whose result is unreported."""
     excluded: WeakSet[trio.lowlevel.Task] = field(factory=WeakSet)
     """Tasks of commands that must not attach: the server had excluded their id when they came."""
+    forgotten_ids: dict[EnvironmentId, None] = field(factory=dict)
+    """Ids whose tombstone has been forgotten at some time."""
     guests_broken: int = 0
     processes: Callable[[Owner], list[str]] = lambda _owner: []
 
@@ -249,6 +251,21 @@ class Laws:
                 self._check_gone(record, label)
         self.consistent()
 
+    def forgotten(self, record: EnvironmentRecord) -> None:
+        """A tombstone is gone; the id begins anew. Only where a late command can bring nothing back."""
+        key = record.environment_id
+        label = f"the tombstone of {key} was forgotten"
+        self.require(record.state is S.TOMBSTONED, f"{label}, and it is {record.state}")
+        self.require(record.cause is not TeardownCause.RETIRE, f"{label}, and it was retired")
+        self.require(
+            record.path not in self.disk.files.places, f"{label}, and its files are there"
+        )
+        self.ordered.pop(key, None)
+        self.forgotten_ids[key] = None
+        for owner in [owner for owner in self.disk.files.rescued if owner[0] == key]:
+            self.disk.change(lambda files, owner=owner: files.rescued.pop(owner, None))
+        self.consistent()
+
     def _first_allowed(self, record: EnvironmentRecord) -> None:
         self.require(
             trio.lowlevel.current_task() not in self.excluded,
@@ -369,8 +386,9 @@ class Laws:
             case "environment.destroy":
                 if heard_of:
                     self.dismissed[key] = None
+                forgotten = record is None and key in self.forgotten_ids
                 self.require(
-                    record is not None and record.state is S.TOMBSTONED,
+                    forgotten or (record is not None and record.state is S.TOMBSTONED),
                     f"the server was told that {key} is destroyed, and it is "
                     f"{record and record.state}",
                 )

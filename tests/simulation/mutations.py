@@ -283,6 +283,26 @@ async def _restart_anything(self: Any, actor: Any) -> None:
         self._start_owner(record)
 
 
+async def _forget_anything(self: Any, environment_id: EnvironmentId) -> bool:
+    """A tombstone is forgotten although its files are there, or an owner."""
+    if environment_id not in self._records:
+        return False
+    await self._services.journal.forget_environment(environment_id)
+    self._records.pop(environment_id, None)
+    return True
+
+
+async def _forget_without_looking(self: Any, environment_id: EnvironmentId) -> bool:
+    """A spent tombstone is forgotten, and nobody has looked whether its workspace is there again."""
+    async with self._locks.hold(environment_id):
+        record = self._records.get(environment_id)
+        if record is None or not record.is_spent or environment_id in self._actors:
+            return False
+        await self._services.journal.forget_environment(environment_id)
+        del self._records[environment_id]
+        return True
+
+
 def _without_stage(name: str) -> tuple[Any, ...]:
     return tuple(stage for stage in TEARDOWN if stage.name != name)
 
@@ -339,6 +359,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("restore half-made as ready", Supervisor, "restore", _forgetful_restore),
     Mutation("answer destroy before it is done", Supervisor, "destroy", _destroy_by_record),
     Mutation("open a failed watch never again", ReadyWork, "run", _watch_once),
+    Mutation("forget what is no tombstone", Supervisor, "forget", _forget_anything),
+    Mutation("forget without looking at the disk", Supervisor, "forget", _forget_without_looking),
     Mutation("restart an owner from a stale record", Supervisor, "_run_owner", _restart_anything),
 )  # fmt: skip
 

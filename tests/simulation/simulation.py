@@ -9,7 +9,16 @@ from attrs import define, field
 from bbhost.domain.environment import EnvironmentState, TeardownCause
 from bbhost.domain.workspace import WorkspaceKind
 from bbhost.errors import PathNotFoundError
-from tests.simulation.actions import FAULTY_SEAMS, MODES, RATES, SLOTS, Kind, Slot, Step
+from tests.simulation.actions import (
+    FAULTY_SEAMS,
+    MODES,
+    PARTIAL_MODES,
+    RATES,
+    SLOTS,
+    Kind,
+    Slot,
+    Step,
+)
 from tests.simulation.chance import Chance
 from tests.simulation.daemon import SimDaemon
 from tests.simulation.disk import Disk, Files, Place
@@ -230,6 +239,17 @@ class Simulation:
             await trio.lowlevel.checkpoint()
         self.server.connect(MODES[int(step.choice * 997) % len(MODES)])
 
+    async def _contradict(self, _slot: Slot, step: Step) -> None:
+        """A list that leaves ids out, and then the orders that make it untrue while it is applied."""
+        self.server.cut()
+        await trio.lowlevel.checkpoint()
+        self.server.connect(PARTIAL_MODES[int(step.choice * 997) % len(PARTIAL_MODES)])
+        for _ in range(int(step.choice * 60)):
+            await trio.lowlevel.checkpoint()
+        for slot in SLOTS:
+            if slot.environment_id in self.server.live:
+                self._order("environment.provision", slot.provision())
+
     async def _repeat(self, _slot: Slot, _step: Step) -> None:
         self.server.repeat()
 
@@ -296,6 +316,11 @@ class Simulation:
         if worktree:
             self.disk.change(lambda files: files.registered.__setitem__(path, None))
         self.disk.sync()
+
+    async def _forget(self, slot: Slot, _step: Step) -> None:
+        """Do as if the tombstone were old enough to be forgotten."""
+        assert self.daemon is not None
+        self.daemon.forget(slot.environment_id)
 
     # --- the end -------------------------------------------------------------------------------------
 
@@ -404,6 +429,7 @@ _STEPS: dict[Kind, Callable[..., object]] = {
     Kind.KILL_WATCH: Simulation._kill_watch,
     Kind.CUT: Simulation._cut,
     Kind.CONNECT: Simulation._connect,
+    Kind.CONTRADICT: Simulation._contradict,
     Kind.REPEAT: Simulation._repeat,
     Kind.CRASH: Simulation._crash,
     Kind.POWER_FAILURE: Simulation._power_failure,
@@ -412,4 +438,5 @@ _STEPS: dict[Kind, Callable[..., object]] = {
     Kind.WAIT: Simulation._wait,
     Kind.REMOVE_BY_HAND: Simulation._remove_by_hand,
     Kind.LEAVE_BEHIND: Simulation._leave_behind,
+    Kind.FORGET: Simulation._forget,
 }

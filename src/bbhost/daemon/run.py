@@ -28,6 +28,7 @@ from bbhost.daemon.restart.handing_over import HandOver
 from bbhost.daemon.restart.taking_over import TakeOver
 from bbhost.daemon.restart.unit import own_unit
 from bbhost.daemon.stopping import StopRequest
+from bbhost.daemon.tombstones import forget_for_ever
 from bbhost.errors import BbhostError
 from bbhost.session.connection import SessionSettings
 from bbhost.session.enrolment import EnrolmentSettings, ensure_enrolled
@@ -213,17 +214,21 @@ async def _sweep(parts: Parts) -> None:
 async def _sweep_leftovers(
     parts: Parts, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Remove what tombstones say is gone; beside everything else, for it may take its time."""
+    """Remove what tombstones say is gone, then forget old ones; beside everything else, for it takes its time."""
     task_status.started()
     try:
         items = await parts.collector().sweep()
     except (BbhostError, OSError) as error:
         log.warning("leftovers could not be swept: %s", error)
-        return
-    if items:
-        outcomes = Counter(str(item.outcome) for item in items)
-        log.info("swept leftovers of destroyed environments", extra={"outcomes": dict(outcomes)})
-        parts.emptier.wake()
+    else:
+        if items:
+            outcomes = Counter(str(item.outcome) for item in items)
+            log.info(
+                "swept leftovers of destroyed environments", extra={"outcomes": dict(outcomes)}
+            )
+            parts.emptier.wake()
+    # Only now: what was swept was found by its tombstone.
+    await forget_for_ever(parts.supervisor, parts.tools)
 
 
 async def _end_processes(parts: Parts, hand_over: HandOver) -> None:

@@ -53,6 +53,15 @@ class EnvironmentRecord:
         return workspace_path(self.spec)
 
     @property
+    def is_spent(self) -> bool:
+        """A tombstone that keeps nobody from anything once its workspace is gone from the disk."""
+        return (
+            self.state is EnvironmentState.TOMBSTONED
+            and self.kind is not WorkspaceKind.UNMANAGED
+            and self.cause is not TeardownCause.RETIRE
+        )
+
+    @property
     def kind(self) -> WorkspaceKind:
         """Kind of the workspace."""
         return workspace_kind(self.spec)

@@ -172,6 +172,26 @@ class Owners:
         async with self._locks.hold(environment_id):
             yield
 
+    async def forget(self, environment_id: EnvironmentId) -> bool:
+        """Drop a spent tombstone whose workspace is gone: the id is then as one that was never here.
+
+        Returns:
+            False where there is no such tombstone, or something at its path; then nothing was done.
+
+        Raises:
+            JournalError: it could not be written; the tombstone stays.
+        """
+        async with self._locks.hold(environment_id):
+            record = self._records.get(environment_id)
+            if record is None or not record.is_spent or environment_id in self._actors:
+                return False
+            if await self._services.workspaces.exists(record.path):
+                return False
+            await self._services.journal.forget_environment(environment_id)
+            del self._records[environment_id]
+            self._crashes.pop(environment_id, None)
+            return True
+
     def _first_record(
         self, environment_id: EnvironmentId, spec: WorkspaceSpec
     ) -> EnvironmentRecord:

@@ -172,6 +172,10 @@ class EnvironmentJournal(Protocol):
         """Durable when it returns; JournalError when it could not be made so."""
         ...
 
+    async def forget_environment(self, environment_id: EnvironmentId) -> None:
+        """Drop the record of an environment; JournalError when it could not be done."""
+        ...
+
 
 @frozen
 class EnvironmentServices:

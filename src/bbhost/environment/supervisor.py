@@ -95,7 +95,7 @@ class Supervisor(Owners):
                 case EnvironmentState.READY if not fresh:
                     try:
                         return await self._provision_again(actor, spec, on_entry)
-                    except EnvironmentDestroyedError:
+                    except EnvironmentDestroyedError as error:
                         # It is leaving: what follows is a new incarnation, not a failure.
                         refusals += 1
                         if refusals > LEAVING_LOOKS:
