@@ -6,10 +6,12 @@ sends is recorded; every answer can be made to fail. Each interval is an attribu
 need not wait for minutes.
 """
 
+import base64
 import hashlib
 import itertools
 import json
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -147,6 +149,11 @@ class StockServer:
         self.attachments: dict[str, tuple[bytes, str]] = {}
         self.messages: list[dict[str, Any]] = []
         """WebSocket messages other than heartbeats."""
+        self.forgets_output_of: set[str] = set()
+        """Terminals whose output is counted and not kept."""
+        self.output_bytes: Counter[str] = Counter()
+        self.last_output: dict[str, bytes] = {}
+        """The end of what a terminal has printed."""
         self.requests: list[tuple[str, str]] = []
         """(method, path) of every request."""
         self.faults: list[Fault] = []
@@ -711,8 +718,17 @@ class StockServer:
         if isinstance(message, Heartbeat):
             session.heartbeats += 1
         else:
-            self.messages.append(json.loads(data))
+            self._keep(json.loads(data))
         await self._notify()
+
+    def _keep(self, message: dict[str, Any]) -> None:
+        terminal = message.get("terminalId", "")
+        if message["type"] != "terminal.output" or terminal not in self.forgets_output_of:
+            self.messages.append(message)
+            return
+        output = base64.b64decode(message["chunk"]["dataBase64"])
+        self.output_bytes[terminal] += len(output)
+        self.last_output[terminal] = (self.last_output.get(terminal, b"") + output)[-100:]
 
 
 @asynccontextmanager
@@ -740,6 +756,9 @@ def _bearer(request: Request) -> str:
 
 
 def _json(request: Request) -> Any:
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    if kind != "application/json":
+        raise Refusal(400, "invalid_request", "Malformed JSON")
     try:
         return json.loads(request.body)
     except ValueError:

@@ -1,7 +1,6 @@
 """Commands that a daemon without captures and without Codex credentials answers at once."""
 
 import re
-from pathlib import Path
 
 from bbhost.contract import commands as c
 from bbhost.contract import results as r
@@ -23,8 +22,8 @@ async def transcribe(command: c.CodexVoiceTranscribe) -> r.CodexTranscript:
 
 def _no_codex() -> BbhostError:
     error = BbhostError(
-        f"Codex auth file not found at {Path.home() / '.codex' / 'auth.json'}: bbhost does not call "
-        "the Codex service itself; run codex as an agent instead",
+        "bbhost has no credentials for the Codex service and does not call it itself; "
+        "run codex as an agent instead",
         code="codex_auth_missing",
     )
     error.expected = True

@@ -267,6 +267,60 @@ async def test_writing_and_deleting(server: StockServer, data_dir: Path, tmp_pat
             assert (root / "same.txt").read_text() == "39"
 
 
+async def test_roots_and_paths_that_are_refused(
+    server: StockServer, data_dir: Path, tmp_path: Path
+) -> None:
+    """Each command about a file says of its root and its path what is wrong, and touches nothing."""
+    root, link, file = tmp_path / "root", tmp_path / "link", tmp_path / "file"
+    (root / "dir").mkdir(parents=True)
+    (root / "dir" / "x").write_text("x")
+    (root / "file").write_text("x")
+    (root / "out").symlink_to(tmp_path)
+    link.symlink_to(root)
+    file.write_text("x")
+
+    def relative(kind: str, **more: Any) -> dict[str, Any]:
+        about = {"rootPath": str(root), "path": "file", "dotfiles": "deny"}
+        content = {"content": "y", "contentEncoding": "utf8"} if kind == "write_file" else {}
+        return {"type": f"host.{kind}_relative", **about, **content, **more}
+
+    kinds = ("read_file", "write_file", "delete_file", "delete_path")
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir):
+            for kind in kinds:
+                for bad in (str(link), str(file), "root", "/no\0root"):
+                    await refuse(server, relative(kind, rootPath=bad), "invalid_path")
+                for bad in ("/file", "dir/../file", "dir//x", "./file", "", "a\\b", "a\0b", ".."):
+                    await refuse(server, relative(kind, path=bad), "invalid_path")
+                await refuse(server, relative(kind, path="out/file"), "invalid_path")
+                await refuse(server, relative(kind, path=".hidden"), "ENOENT")
+                await refuse(server, relative(kind, path="dir/.git/x"), "ENOENT")
+                await refuse(server, relative(kind, dotfiles="perhaps"), "invalid_command")
+                await refuse(server, relative(kind, more=1), "invalid_command")
+            gone = str(tmp_path / "gone")
+            await refuse(server, relative("read_file", rootPath=gone), "ENOENT")
+            for kind in ("delete_file", "delete_path"):
+                found = await succeed(server, relative(kind, rootPath=gone))
+                assert found["deleted"] is False
+            await refuse(server, relative("delete_path", path="no/parent"), "ENOENT")
+            assert not (await succeed(server, relative("delete_file", path="no/parent")))[
+                "deleted"
+            ]
+            for path in ("dir", "out"):
+                await refuse(server, relative("write_file", path=path), "invalid_path")
+                await refuse(server, relative("delete_file", path=path), "invalid_path")
+            wrong = relative("write_file", contentEncoding="base64", content="***")
+            await refuse(server, wrong, "invalid_command")
+            for kind in ("read_file", "file_metadata"):
+                command = {"type": f"host.{kind}", "path": str(root / "file")}
+                for bad in ({"path": "file"}, {"path": "/no\0path"}, {"rootPath": str(link)}):
+                    await refuse(server, {**command, **bad}, "invalid_path")
+                await refuse(server, {**command, "rootPath": gone}, "ENOENT")
+            assert sorted(one.name for one in root.iterdir()) == ["dir", "file", "out"]
+            assert (root / "file").read_text() == "x"
+            assert sorted(one.name for one in (root / "dir").iterdir()) == ["x"]
+
+
 async def test_errors_of_the_system_keep_their_names(
     server: StockServer, data_dir: Path, tmp_path: Path
 ) -> None:

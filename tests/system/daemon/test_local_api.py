@@ -164,6 +164,33 @@ async def _check_origins(server: StockServer, port: int) -> None:
             assert (answer.status, answer.allowed_origin) == (403, None), origin
 
 
+async def test_there_whether_or_not_the_server_is(server: StockServer, data_dir: Path) -> None:
+    """Up before the first session and while there is none, and true about it."""
+    port = free_port()
+
+    async def connected() -> bool:
+        return bool((await ask(port, "GET", "/status")).json()["connected"])
+
+    async def disconnected() -> bool:
+        try:
+            return not await connected()
+        except OSError:
+            return False  # not up yet
+
+    server.refuses_sockets = True
+    flags = ("--local-port", str(port))
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir, *flags, connected=False) as daemon:
+            await daemon.poll(disconnected)
+            server.refuses_sockets = False
+            await daemon.poll(connected)
+            server.refuses_sockets = True
+            await server.drop_socket()
+            await daemon.poll(disconnected)
+            assert (await ask(port, "GET", "/health")).body == b"ok"
+            assert await daemon.terminate() == 0
+
+
 async def test_off_unless_configured_and_a_taken_port_is_fatal(
     server: StockServer, data_dir: Path
 ) -> None:

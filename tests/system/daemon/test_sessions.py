@@ -325,8 +325,10 @@ async def test_a_graceful_stop_finishes_what_runs(
             assert await daemon.wait() == 0
             assert late.state == "pending"
             assert server.events[-1]["event"]["entries"][0]["key"] == "workspace-branch"
-        async with run_daemon_process(server, data_dir):
+        async with run_daemon_process(server, data_dir) as daemon:
             assert (await server.wait_result(late))["ok"]  # still there for the next one
+            daemon.process.send_signal(signal.SIGINT)
+            assert await daemon.wait() == 0
 
 
 async def test_lists_at_session_open(server: StockServer, data_dir: Path, repo: Path) -> None:

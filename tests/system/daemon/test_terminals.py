@@ -200,6 +200,51 @@ async def test_ends_and_errors(server: StockServer, data_dir: Path, repo: Path) 
             assert (exited["exitCode"], exited["closeReason"]) == (None, "daemon-disconnect")
 
 
+async def test_a_terminal_where_there_is_no_git(
+    server: StockServer, data_dir: Path, tmp_path: Path
+) -> None:
+    """In a personal workspace and in a plain directory, of any size; wrong messages are dropped."""
+    personal = {
+        "workspacePath": str(data_dir / "personal-workspaces" / "env_p"),
+        "workspaceProvisionType": "personal",
+    }
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    environ = {**FLAGS["environ"], "SHELL": "/no/such/shell"}
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir, environ=environ):
+            spec = {
+                "type": "environment.provision",
+                "environmentId": "env_p",
+                "initiator": None,
+                "workspaceProvisionType": "personal",
+                "targetPath": personal["workspacePath"],
+            }
+            await succeed(server, spec)
+            one = Terminal(server, "term_1", personal, "env_p")
+            opened = await one.open(500, 200)
+            # The first of the usual ones that is there.
+            assert opened["shell"] in {"/bin/zsh", "/bin/bash", "/bin/sh"}
+            assert await one.ask("pwd") == personal["workspacePath"]
+            assert await one.ask("stty size") == "200 500"
+            await one.send("resize", cols=0, rows=1)
+            await one.send("resize", cols=501, rows=1)
+            await one.send("input", dataBase64="no base64!")
+            await one.send("resize", cols=100, rows=1)
+            assert await one.ask("stty size") == "1 100"
+            late = await one.answer(await one.send("attach", sinceSeq=1_000_000))
+            assert (late["chunks"], late["nextSeq"]) == ([], len(one.all("output")))
+            two = Terminal(server, "term_2", unmanaged_context(plain), "env_plain")
+            assert (await two.open(1, 1))["cols"] == 1
+            await two.send("resize", cols=80, rows=24)
+            assert await two.ask("pwd") == str(plain)
+            about = {"environmentId": "env_p", "workspaceContext": personal}
+            await succeed(server, {"type": "environment.destroy", **about})
+            assert (await one.exited())["closeReason"] == "environment-destroyed"
+            assert not Path(personal["workspacePath"]).exists()
+            assert two.all("exited") == []
+
+
 async def test_a_lost_link_and_a_new_one(server: StockServer, data_dir: Path, repo: Path) -> None:
     """Output while the link is down is kept for a replay and never sent by itself; then it is closed."""
     own = unmanaged_context(repo)
@@ -273,3 +318,37 @@ async def test_a_flood_delays_nothing_else(
             assert (await loud.exited())["closeReason"] == "user"
             peak = resident_kib(daemon, "VmHWM")
             assert peak < 150 * 1024, peak
+
+
+@pytest.mark.long
+async def test_half_a_gigabyte_of_output(server: StockServer, data_dir: Path, repo: Path) -> None:
+    """All of it arrives, in order; memory does not grow, and everything else goes on beside it."""
+    own = unmanaged_context(repo)
+    size = 500_000_000
+    server.forgets_output_of = {"term_1"}
+    server.redelivery_seconds = 60.0
+    with trio.fail_after(900):
+        async with run_daemon_process(server, data_dir, **FLAGS) as daemon:
+            loud, quiet = Terminal(server, "term_1", own), Terminal(server, "term_2", own)
+            await quiet.open()
+            await loud.open()
+            await loud.type(f"head -c {size} /dev/zero | tr '\\0' x; printf '[[%s]]' done\r")
+            await server.wait(lambda: server.output_bytes["term_1"] > 10_000_000)
+            before = resident_kib(daemon)
+            session = server.session
+            assert session is not None
+            number = 0
+            while not server.last_output["term_1"].rstrip(b"$ ").endswith(b"x[[done]]"):
+                seen = server.output_bytes["term_1"]
+                beats = session.heartbeats
+                number += 1
+                assert await quiet.ask(f"echo {number}") == str(number)
+                status = {"environmentId": ONE, "workspaceContext": own}
+                await succeed(server, {"type": "workspace.status", **status})
+                await server.wait(lambda beats=beats: session.heartbeats > beats)
+                finished = server.output_bytes["term_1"] > size
+                assert finished or server.output_bytes["term_1"] > seen
+            assert server.output_bytes["term_1"] > size
+            assert server.session is session
+            grown = resident_kib(daemon, "VmHWM") - before
+            assert grown < 32 * 1024, f"{grown} KiB"
