@@ -1,6 +1,8 @@
 """Threads through the daemon process: every command a server sends about them, with real agents."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.system.daemon.threads import (
     THREAD,
     Thread,
     accepted_requests,
+    agent_pids,
     agents_of,
     write_config,
 )
@@ -342,6 +345,32 @@ async def test_an_agent_that_crashes(
             assert "sk-configured-secret" not in daemon.log_text()
             assert await thread.submit("say back") == "new-turn"
             assert await thread.wait_completed(2) == "completed"
+            thread.check_events()
+
+
+async def test_an_agent_that_dies_with_a_question(
+    server: StockServer, data_dir: Path, repo: Path, variables: dict[str, str]
+) -> None:
+    """Its question is taken back, so that nobody answers it in vain."""
+    thread = Thread(server, repo)
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir, environ=variables):
+            await provision(server, thread)
+            await thread.start("approve")
+            await thread.wait_question()
+            resolve = thread.resolve_command({"decision": "deny"})
+            for pid in agent_pids(data_dir.parent):
+                os.kill(pid, signal.SIGKILL)
+            await server.wait(lambda: server.interrupts)
+            (interrupt,) = server.interrupts
+            assert (interrupt["providerId"], interrupt["threadIds"]) == ("codex", [THREAD])
+            assert "awaiting user interaction" in interrupt["reason"]
+            (question,) = server.interactions.values()
+            assert question["status"] == "interrupted"
+            assert await thread.wait_completed() == "failed"
+            await server.wait(lambda: thread.events("system/error"))
+            assert thread.events("system/error")[0]["code"] == "provider_process_exited"
+            await refuse(server, resolve, "stale_interactive_request")
             thread.check_events()
 
 

@@ -56,6 +56,19 @@ def agents_of(directory: Path) -> set[bytes]:
     return {line for line in running_commands() if mark in line}
 
 
+def agent_pids(directory: Path) -> set[int]:
+    """The processes of the scripted agents that run by the configuration in ``directory``."""
+    mark = b"\0%b\0" % str(directory).encode()
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark in path.read_bytes():
+                found.add(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
 @define(eq=False)
 class Thread:
     """One thread of one environment, as the server sees it."""
