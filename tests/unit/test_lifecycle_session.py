@@ -75,3 +75,10 @@ def test_a_failure_is_fatal_only_at_start_up(
     final: bool, ever_open: bool, seconds: float, expected: Next
 ) -> None:
     assert after_failure(final=final, ever_open=ever_open, seconds_since_start=seconds) is expected
+
+
+def test_the_time_for_the_start_can_be_another() -> None:
+    """A server that takes minutes to come up is waited for where that is configured."""
+    failure = {"final": False, "ever_open": False, "seconds_since_start": 90.0}
+    assert after_failure(**failure) is Next.GIVE_UP
+    assert after_failure(**failure, start_up_seconds=120.0) is Next.RECONNECT

@@ -140,19 +140,26 @@ def after_end(cause: EndCause) -> Next:
 
 
 START_UP_SECONDS = 60.0
-"""The first session must be open within this time."""
+"""The first session must be open within this time, unless another is configured."""
 
 
-def after_failure(*, final: bool, ever_open: bool, seconds_since_start: float) -> Next:
+def after_failure(
+    *,
+    final: bool,
+    ever_open: bool,
+    seconds_since_start: float,
+    start_up_seconds: float = START_UP_SECONDS,
+) -> Next:
     """What follows a failed attempt to open a session.
 
     Args:
         final: the server refused and says that trying again is of no use (any 4xx answer).
         ever_open: this process has had an open session before.
         seconds_since_start: since the first attempt of this process.
+        start_up_seconds: the time within which the first session must be open.
     """
     if ever_open:
         return Next.RECONNECT
-    if final or seconds_since_start >= START_UP_SECONDS:
+    if final or seconds_since_start >= start_up_seconds:
         return Next.GIVE_UP
     return Next.RECONNECT

@@ -283,6 +283,7 @@ class Connection:
             final=not error.retryable,
             ever_open=self._ever_open,
             seconds_since_start=trio.current_time() - self._began,
+            start_up_seconds=self._settings.start_up_seconds,
         )
         if follows is Next.GIVE_UP:
             raise SessionStartError(f"no session with {self._settings.url.text}: {trouble}")
