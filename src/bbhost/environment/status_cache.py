@@ -109,7 +109,7 @@ class StatusCache:
             if self._statistics.paranoid_sample and not random.randrange(  # noqa: S311
                 self._statistics.paranoid_sample
             ):
-                await self._check(watch, entry, merge_base_branch)
+                return await self._check(watch, entry, merge_base_branch)
             return entry.reading
         self._statistics.misses += 1
         # Keyed by what it is computed from: a flight that began before the last change is not joined.
@@ -158,8 +158,11 @@ class StatusCache:
 
     async def _check(
         self, watch: OwnedWatch, entry: _Entry, merge_base_branch: str | None
-    ) -> None:
-        """Compare a cached answer with git; a difference is a defect unless something changed."""
+    ) -> StatusReading:
+        """Compare a cached answer with git; a difference is a defect unless something changed.
+
+        Returns what git says.
+        """
         fresh = await self._compute(merge_base_branch)
         self._statistics.checked += 1
         unchanged = await self._basis(watch, entry, merge_base_branch) == entry.basis
@@ -167,6 +170,7 @@ class StatusCache:
             self._statistics.differed += 1
             self._entries.clear()
             log.error("a cached status differs from git although nothing was seen to change")
+        return fresh
 
 
 def _tip(refs: RefsSnapshot, branch: str) -> str | None:

@@ -20,6 +20,7 @@ from bbhost.journal.journal import Journal, open_journal
 from bbhost.processes.keeper import ProcessKeeper
 from bbhost.toolkit.value import AsyncValue
 from bbhost.watch.service import WatchService, make_watch_service
+from bbhost.watch.values import WatchSettings
 from bbhost.workspace.tools import WorkspaceTools, make_tools
 from bbhost.workspace.transcript import wall_clock_ms
 from bbhost.workspace.trash_emptier import TrashEmptier
@@ -90,7 +91,9 @@ class Host:
 
 
 @asynccontextmanager
-async def open_host(data_dir: Path) -> AsyncIterator[Host]:
+async def open_host(
+    data_dir: Path, watch_settings: WatchSettings | None = None
+) -> AsyncIterator[Host]:
     """A host without a server."""
     data_dir.mkdir(parents=True, exist_ok=True)
     posts: list[tuple[EnvironmentId, EnvironmentChange]] = []
@@ -105,7 +108,7 @@ async def open_host(data_dir: Path) -> AsyncIterator[Host]:
         trio.open_nursery() as nursery,
     ):
         tools = make_tools(data_dir)
-        watches = make_watch_service("auto")
+        watches = make_watch_service("auto", watch_settings)
         keeper = ProcessKeeper(data_dir)
         emptier = TrashEmptier(tools.trash)
         workspaces = GitWorkspaces(tools, watches, emptier)
