@@ -7,6 +7,8 @@ asyncio only: under Trio an ``async def`` callback reports success after its fir
 Rule 2: what is not in a table raises :class:`IllegalEventError` and changes nothing.
 """
 
+from queue import Queue
+from threading import Condition, Lock
 from typing import Any
 
 from statemachine import StateMachine
@@ -22,6 +24,10 @@ class Machine(StateMachine):
 
     allow_event_without_transition = False
     catch_errors_as_events = False
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - those of the library
+        super().__init__(**options)
+        _share_locks(self)
 
     def accept(self, event: str, **facts: Any) -> None:  # noqa: ANN401 - the library's own options share the place
         """Take ``event``.
@@ -42,3 +48,22 @@ class Machine(StateMachine):
     def state_name(self) -> str:
         """Value of the present state."""
         return str(self.current_state_value)
+
+
+_lock = Lock()
+_nobody_waits = Condition(_lock)
+
+
+def _share_locks(machine: StateMachine) -> None:
+    """Let all machines have the same locks.
+
+    The library's event queues can be shared by threads: each brings three conditions, which with both
+    queues are a third of the memory of a machine, of which there is one for each environment, terminal
+    and thread. Here nobody ever waits for them. Where the library has become different, nothing is done.
+    """
+    engine = getattr(machine, "_engine", None)
+    for name in ("external_queue", "internal_queue"):
+        queue = getattr(getattr(engine, name, None), "queue", None)
+        if isinstance(queue, Queue):
+            queue.mutex = _lock
+            queue.not_empty = queue.not_full = queue.all_tasks_done = _nobody_waits

@@ -12,6 +12,7 @@ from bbhost.workspace.disk import on_disk
 from bbhost.workspace.filters import disarmed_filters
 from bbhost.workspace.git import GitResult
 from bbhost.workspace.managed_root import WORKTREES
+from bbhost.workspace.output_lines import OutputLines
 from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.registration import Registration, registrations
 from bbhost.workspace.removal import delete_registration
@@ -84,9 +85,9 @@ async def add_worktree(
         # any other; telling it here as well would have every worktree read them twice.
         fault_point("provision.worktree_added")
         for output in (result.stdout, result.stderr):
-            for line in output.decode("utf-8", "replace").splitlines():
-                if line.strip():
-                    transcript.line("git-worktree-output", line)
+            shown = OutputLines()  # of the progress of a large checkout, the last state
+            for line in (*shown.feed(output), *shown.finish()):
+                transcript.line("git-worktree-output", line)
         if result.returncode != 0:
             reason = result.stderr.decode("utf-8", "replace").strip()
             raise GitCommandError(f"{command} failed: {reason or result.returncode}")
