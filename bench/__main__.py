@@ -12,8 +12,9 @@ import trio
 from bench.fixtures import isolate_git
 from bench.measures.changes import measure_commit, measure_notification
 from bench.measures.diffs import measure_diff
-from bench.measures.ending import measure_destroy, measure_leftovers
+from bench.measures.ending import measure_destroy, measure_destroy_all, measure_leftovers
 from bench.measures.footprint import measure_idle, measure_memory
+from bench.measures.profile import measure_profile
 from bench.measures.provisioning import measure_provisioning
 from bench.measures.soak import measure_soak
 from bench.measures.starting import measure_start
@@ -41,9 +42,12 @@ MEASURES: dict[str, Measure] = {
     "start": measure_start,
     "destroy": measure_destroy,
     "leftovers": measure_leftovers,
+    "destroy-all": measure_destroy_all,
     "soak": measure_soak,
+    "profile": measure_profile,
 }
 """In the order in which ``all`` runs them, over one daemon and the same environments."""
+ONLY_BY_NAME = {"soak", "profile"}
 YARDSTICKS = "yardsticks"
 BASELINE = Path(__file__).with_name("baseline.json")
 
@@ -53,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     wanted = list(options.what)
     if "all" in wanted:
-        wanted = [YARDSTICKS, *(name for name in MEASURES if name != "soak")]
+        wanted = [YARDSTICKS, *(name for name in MEASURES if name not in ONLY_BY_NAME)]
     report = Report(options.environments)
     with tempfile.TemporaryDirectory(prefix="bbhost-bench-", dir=options.directory) as place:
         root = Path(place).resolve()
@@ -100,7 +104,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         nargs="+",
         choices=["all", YARDSTICKS, *MEASURES],
         metavar="WHAT",
-        help=f"all (but soak), or any of: {', '.join([YARDSTICKS, *MEASURES])}",
+        help=f"all (but soak and profile), or any of: {', '.join([YARDSTICKS, *MEASURES])}",
     )
     parser.add_argument("-n", "--environments", type=int, default=100, help="how many (100)")
     parser.add_argument(

@@ -153,12 +153,12 @@ class Rig:
             children_cpu_seconds(self.pid),
         )
 
-    async def start_daemon(self) -> float:
+    async def start_daemon(self, environ: dict[str, str] | None = None) -> float:
         """Start a daemon over the same data; return the seconds until it is connected."""
         self._stack = AsyncExitStack()
         started = time.perf_counter()
         self.daemon = await self._stack.enter_async_context(
-            run_daemon_process(self.server, self.data_dir)
+            run_daemon_process(self.server, self.data_dir, environ=environ)
         )
         return time.perf_counter() - started
 

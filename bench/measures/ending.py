@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trio
 
-from bench.meters import median, percentile
+from bench.meters import inotify, median, percentile
 from bench.rig import Rig
 from bench.terminal import open_terminal
 
@@ -31,6 +31,23 @@ async def measure_destroy(rig: Rig, count: int) -> None:
     report.add("destroy.p90", percentile(seconds, 90) * 1000, "ms")
     report.add("destroy.git_each", used.git / SAMPLES, "processes")
     report.add("destroy.cpu_each", used.cpu / SAMPLES * 1000, "ms", note="of the daemon")
+
+
+async def measure_destroy_all(rig: Rig, count: int) -> None:
+    """Every environment that there is, one after another: does the last one cost what the first did?"""
+    await rig.fill(count)
+    gauge = await rig.gauge()
+    seconds = [await rig.destroy(environment_id) for environment_id in list(rig.ids)]
+    used = await gauge.read()
+    tenth = max(1, len(seconds) // 10)
+    growth = median(seconds[-tenth:]) / median(seconds[:tenth])
+    report = rig.report
+    report.add("destroy_all.all", used.seconds, "s", note=f"{len(seconds)} one after another")
+    report.add("destroy_all.growth", growth, "x", limit=2, note="last tenth over first tenth")
+    report.add("destroy_all.git_each", used.git / len(seconds), "processes")
+    report.add("destroy_all.cpu_each", used.cpu / len(seconds) * 1000, "ms", note="of the daemon")
+    report.add("destroy_all.inotify_watches", inotify(rig.pid)[1], "", limit=0)
+    report.series["destroy seconds"] = seconds
 
 
 async def measure_leftovers(rig: Rig, count: int) -> None:

@@ -7,6 +7,7 @@ from bench.rig import Rig
 
 SAMPLES = 100
 CHANGES = 12
+POLL_ATTEMPTS = 3
 
 
 async def measure_cached(rig: Rig, count: int) -> None:
@@ -30,13 +31,20 @@ async def measure_cached(rig: Rig, count: int) -> None:
 
 
 async def measure_poll(rig: Rig, count: int) -> None:
-    """A server that asks for every environment at once, twice."""
+    """A server that asks for every environment at once, twice.
+
+    An answer that was computed a minute ago is computed again whatever the watch says, so a round in which
+    that minute ended is measured once more.
+    """
     await rig.fill(count)
     await rig.ask_all()
-    gauge = await rig.gauge()
-    await rig.ask_all()
-    await rig.ask_all()
-    used = await gauge.read()
+    for _ in range(POLL_ATTEMPTS):
+        gauge = await rig.gauge()
+        await rig.ask_all()
+        await rig.ask_all()
+        used = await gauge.read()
+        if not used.git:
+            break
     report = rig.report
     report.add("poll.round", used.seconds / 2, "s", limit=0.5 * count / 300)
     report.add("poll.cpu", used.cpu / 2, "s", note="of the daemon")
