@@ -4,13 +4,14 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 import trio
+from attrs import define
 
-from bbhost.cli.asking import asking
+from bbhost.cli.asking import asking, can_ask
 from bbhost.cli.client import HubClient, segment
 from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.printing import clean, say, say_json
 from bbhost.cli.sockets import messages, open_socket
-from bbhost.cli.thread_events import Event, ends_turn, lines_of
+from bbhost.cli.thread_events import Event, Rendering, ends_turn
 from bbhost.contract.codec import parse_json
 from bbhost.hub.api.threads import Interaction, InteractionList, Thread
 from bbhost.toolkit.value import AsyncValue
@@ -47,6 +48,16 @@ async def follow_events(
     raise CommandError(Outcome.UNREACHABLE, f"The hub at {client.server.url} has gone")
 
 
+@define(eq=False)
+class Progress:
+    """How far the printing of a thread's events has come."""
+
+    seen: AsyncValue[int]
+    """Sequence of the last event that was printed."""
+    end: Event | None = None
+    """The event that ended a turn, where that is what is awaited."""
+
+
 async def print_events(
     client: HubClient,
     thread_id: str,
@@ -54,31 +65,29 @@ async def print_events(
     *,
     as_json: bool,
     until_idle: bool,
-    seen: AsyncValue[int] | None = None,
-) -> Event | None:
-    """Print events as they come; return the one that ended a turn where that is what is awaited.
+    progress: Progress | None = None,
+) -> None:
+    """Print events as they come; until one ends a turn, where that is what is awaited.
 
     Args:
-        seen: kept at the sequence of the last event that was printed.
+        progress: kept up to date; the end of a turn is in it together with its sequence.
     """
-    end: Event | None = None
+    kept = progress or Progress(AsyncValue(after))
+    rendering = Rendering(tells_questions=not can_ask(as_json=as_json))
 
     def take(stored: Event) -> bool:
-        nonlocal end
         event: Event = stored["event"]
         if as_json:
             say_json(stored)
         else:
-            for line in lines_of(event):
+            for line in rendering.lines(event):
                 say(clean(line))
         if until_idle and ends_turn(event):
-            end = event
-        if seen is not None:
-            seen.value = stored["sequence"]
-        return end is not None
+            kept.end = event
+        kept.seen.value = stored["sequence"]
+        return kept.end is not None
 
     await follow_events(client, thread_id, after, take)
-    return end
 
 
 async def wait_broken(client: HubClient, thread_id: str) -> Thread:
@@ -105,9 +114,8 @@ async def follow_turn(client: HubClient, thread_id: str, after: int, *, as_json:
     Raises:
         CommandError: the thread broke, or the hub has gone.
     """
-    end: Event | None = None
     broken: Thread | None = None
-    seen = AsyncValue(after)
+    progress = Progress(AsyncValue(after))
     async with trio.open_nursery() as nursery:
 
         async def look_out() -> None:
@@ -115,17 +123,17 @@ async def follow_turn(client: HubClient, thread_id: str, after: int, *, as_json:
             broken = await wait_broken(client, thread_id)
             # A turn that failed leaves the thread in error, too: what happened is printed first.
             last = broken.last_sequence
-            await seen.wait_value(lambda sequence: sequence >= last)
+            await progress.seen.wait_value(lambda sequence: sequence >= last)
             nursery.cancel_scope.cancel(reason="the thread broke")
 
         nursery.start_soon(look_out)
         async with asking(client, thread_id, as_json=as_json):
-            end = await print_events(
-                client, thread_id, after, as_json=as_json, until_idle=True, seen=seen
+            await print_events(
+                client, thread_id, after, as_json=as_json, until_idle=True, progress=progress
             )
         nursery.cancel_scope.cancel(reason="the turn has ended")
-    if end is not None:
-        return end
+    if progress.end is not None:  # also where the thread was seen to be broken at the same time
+        return progress.end
     fault = broken.error if broken is not None else None
     message = fault.message if fault is not None else f"Thread {thread_id} broke"
     raise CommandError(Outcome.FAILED, message, code=fault.code if fault is not None else None)

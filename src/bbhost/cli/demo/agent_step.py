@@ -2,7 +2,7 @@
 
 from bbhost.cli.demo.world import World
 from bbhost.cli.following import environment_path
-from bbhost.cli.thread_events import Event, ends_turn, lines_of
+from bbhost.cli.thread_events import Event, Rendering, ends_turn
 from bbhost.cli.thread_following import follow_events
 from bbhost.contract.results import WorkspaceStatusResult
 from bbhost.hub.api.threads import StartThread, Thread
@@ -23,10 +23,11 @@ async def work(world: World) -> None:
     thread = await world.client.post(Thread, "/threads", wanted)
     world.thread_id = thread.id
     said: list[str] = []
+    rendering = Rendering()
     ended: list[str] = []
 
     def take(stored: Event) -> bool:
-        said.extend(lines_of(stored["event"]))
+        said.extend(rendering.lines(stored["event"]))
         if ends_turn(stored["event"]):
             ended.append(str(stored["event"]["status"]))
         return bool(ended)
