@@ -64,7 +64,7 @@ async def _ask(client: HubClient, question: Interaction) -> None:
     hint = choices if wants_decision(question) else ""
     while True:
         note(f"? {clean(describe(question))} [Enter = leave open{hint}]")
-        line = await _read_line()
+        line = await read_line()
         if not line:
             note(f"(open: {clean(question.id)}; 'bbhost thread approve' answers it)")
             return
@@ -92,7 +92,7 @@ async def _answer(client: HubClient, question: Interaction, line: str) -> None:
     await client.post(Interaction, path, ResolveInteraction(resolution))
 
 
-async def _read_line() -> str:
+async def read_line() -> str:
     """A line of the terminal, which hands over whole lines; empty at its end."""
     await trio.lowlevel.wait_readable(sys.stdin.fileno())
     return sys.stdin.readline().strip()
