@@ -20,6 +20,7 @@ from bench.measures.soak import measure_soak
 from bench.measures.starting import measure_start
 from bench.measures.status import measure_after_change, measure_cached, measure_poll
 from bench.measures.terminals import measure_terminal
+from bench.measures.threads import measure_flood, measure_threads
 from bench.plots import write_plots
 from bench.ratios import RATIOS, baseline_of, find_regressions, load_baseline
 from bench.report import Report
@@ -39,6 +40,8 @@ MEASURES: dict[str, Measure] = {
     "commit": measure_commit,
     "diff": measure_diff,
     "terminal": measure_terminal,
+    "threads": measure_threads,
+    "flood": measure_flood,
     "start": measure_start,
     "destroy": measure_destroy,
     "leftovers": measure_leftovers,

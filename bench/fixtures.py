@@ -1,11 +1,14 @@
 """What is measured on: one repository of 500 files in 50 directories, made the same way each time."""
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 DIRECTORIES = 50
 FILES_EACH = 10
+CODEX = Path(__file__).parents[1] / "tests" / "fakes" / "codex_app_server.py"
 _WHEN = "2024-01-01T00:00:00+00:00"
 
 
@@ -51,3 +54,11 @@ def make_untracked(workspace: Path, count: int) -> None:
     directory.mkdir()
     for number in range(count):
         (directory / f"u{number}.txt").write_text(f"line of {number}\n" * 5)
+
+
+def write_config(root: Path) -> dict[str, str]:
+    """Let the daemon know the scripted agent; return the variables that say so."""
+    path = root / "config.toml"
+    argv = json.dumps([sys.executable, str(CODEX)])
+    path.write_text(f"[providers.codex]\nargv = {argv}\n")
+    return {"BBHOST_CONFIG": str(path)}

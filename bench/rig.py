@@ -15,7 +15,7 @@ from tests.system.daemon.harness import (
     worktree_spec,
 )
 
-from bench.fixtures import isolate_git, make_repository
+from bench.fixtures import isolate_git, make_repository, write_config
 from bench.meters import children_cpu_seconds, cpu_seconds
 from bench.report import Report
 from bench.server import BenchServer, run_bench_server
@@ -45,6 +45,8 @@ class Rig:
     repo: Path
     server: BenchServer
     report: Report
+    variables: dict[str, str]
+    """Added to the environment of the daemon."""
     daemon: DaemonProcess = field(init=False)
     ids: list[str] = field(factory=list)
     """Environments that are there."""
@@ -158,7 +160,9 @@ class Rig:
         self._stack = AsyncExitStack()
         started = time.perf_counter()
         self.daemon = await self._stack.enter_async_context(
-            run_daemon_process(self.server, self.data_dir, environ=environ)
+            run_daemon_process(
+                self.server, self.data_dir, environ=self.variables | (environ or {})
+            )
         )
         return time.perf_counter() - started
 
@@ -199,7 +203,7 @@ async def open_rig(root: Path, report: Report) -> AsyncIterator[Rig]:
     isolate_git(root)
     repo = make_repository(root / "src" / "demo")
     async with run_bench_server() as server:
-        rig = Rig(root, root / "data", repo, server, report)
+        rig = Rig(root, root / "data", repo, server, report, write_config(root))
         await rig.start_daemon()
         try:
             yield rig

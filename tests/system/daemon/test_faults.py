@@ -338,7 +338,9 @@ async def test_the_server_is_gone(server: StockServer, data_dir: Path, repo: Pat
     own = unmanaged_spec("env_own", repo)
     # An hour of waits that grow to half a minute, shortened: as many attempts, a second apart.
     with trio.fail_after(110):
-        async with run_daemon_process(server, data_dir, "--reconnect-longest-seconds", "1") as daemon:
+        async with run_daemon_process(
+            server, data_dir, "--reconnect-longest-seconds", "1"
+        ) as daemon:
             await succeed(server, own)
             await succeed(server, status_command("env_own", unmanaged_context(repo)))
             await wait_watching(daemon)
