@@ -186,6 +186,40 @@ async def test_a_turn_goes_on_while_the_link_is_down(
             thread.check_events()
 
 
+async def test_an_environment_is_retired_when_its_turn_has_ended(
+    server: StockServer, data_dir: Path, repo: Path, variables: dict[str, str]
+) -> None:
+    """The server has forgotten it while a turn runs: the turn goes on, then the environment is let go."""
+    thread = Thread(server, repo)
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir, environ=variables) as daemon:
+
+            async def is_held() -> bool:
+                status = await daemon.control("GET", "/status")
+                return ONE in str(status["environmentList"])
+
+            async def is_let_go() -> bool:
+                return not await is_held()
+
+            await provision(server, thread)
+            await thread.start("wait")
+            await thread.wait_text("waiting")
+            server.environments[ONE] = "destroyed"
+            session = server.session
+            await server.drop_socket()
+            await server.wait_connected(other_than=session)
+            # The list was taken when another environment's command has been carried out after it.
+            await succeed(server, unmanaged_spec("env_other", repo.parent))
+            assert await is_held()
+            assert len(agents_of(data_dir.parent)) == 1
+            await thread.stop()
+            assert await thread.wait_completed() == "interrupted"
+            await daemon.poll(is_let_go)
+            assert (repo / "d0").is_dir()
+            thread.check_events()
+        assert agents_of(data_dir.parent) == set()
+
+
 async def test_a_conversation_over_acp(
     server: StockServer, data_dir: Path, repo: Path, variables: dict[str, str]
 ) -> None:
