@@ -21,6 +21,8 @@ from bbhost.processes.environ import MARKER_VARIABLE
 
 _ID_DIGITS = 8
 """Hex digits of the data id: the 32 bits that also fit into the lineage tag."""
+_INCARNATION_DIGITS = 18
+"""Any process may set the variable, and to anything."""
 
 
 @frozen
@@ -52,7 +54,7 @@ def parse_markers(value: str | None) -> tuple[Marker, ...]:
     markers = []
     for text in (value or "").split(","):
         parts = text.split(".", 3)
-        if len(parts) == 4 and parts[2].isdecimal():
+        if len(parts) == 4 and parts[2].isdecimal() and len(parts[2]) <= _INCARNATION_DIGITS:
             environment_id = EnvironmentId(unquote(parts[3]))
             markers.append(Marker(parts[0], parts[1], Incarnation(int(parts[2])), environment_id))
     return tuple(markers)

@@ -128,6 +128,7 @@ def test_the_marker_says_who_and_survives_odd_names(tmp_path: Path):
     old = Marker("0123abcd", "eeee0000", 1, "old")
     assert parse_markers(mine.variable({MARKER_VARIABLE: f"{outer},{old}"})) == (outer, mine)
     assert parse_markers("nonsense,,a.b.c.d") == ()
+    assert parse_markers(f"a.b.{'9' * 5000}.d") == (), "Python makes no number of so many digits"
     assert parse_markers(None) == ()
 
 
