@@ -74,6 +74,17 @@ def test_an_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
         load_config({}, {}, file)
 
 
+@pytest.mark.parametrize("content", [b'log_level = "\xff"\n', b"a = " + b"[" * 5000])
+def test_a_file_that_is_no_text_or_nested_without_end_is_refused(
+    tmp_path: Path, content: bytes
+) -> None:
+    """It is read again while the daemon runs, and must not end it."""
+    file = tmp_path / "config.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="Cannot read"):
+        load_config({}, {}, file)
+
+
 def test_secrets_do_not_appear_in_errors(tmp_path: Path) -> None:
     """A key that cannot be read is not printed."""
     file = tmp_path / "config.toml"

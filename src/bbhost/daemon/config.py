@@ -206,7 +206,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except FileNotFoundError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also: not UTF-8, nested without end
         raise ConfigError(f"Cannot read {file}: {error}") from error
 
 
