@@ -87,9 +87,12 @@ def list_registered(data_dir: Path, repositories: Iterable[Path]) -> list[Regist
     for common_dir in repositories:
         for registration in registrations(common_dir):
             tree = registration.work_tree
-            if tree is None or not Path(os.path.realpath(tree)).is_relative_to(root):
+            if tree is None:
                 continue
+            # Its last component is not followed: a link into the root is not beneath it.
             inner = Path(os.path.realpath(tree.parent)) / tree.name
+            if inner == root or not inner.is_relative_to(root):
+                continue
             path = data_dir / WORKTREES / inner.relative_to(root)
             registered.append(
                 RegisteredPlace(

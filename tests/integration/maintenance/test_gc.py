@@ -119,6 +119,21 @@ async def test_what_is_not_certainly_ours_is_refused(
     assert tmp_path.exists()
 
 
+async def test_a_worktree_that_was_moved_in_behind_a_link_is_no_registration_of_ours(
+    parts: Parts, repo: Path, tmp_path: Path
+) -> None:
+    """Git knows it by a path outside; looking for leftovers is done at every start and must not fail."""
+    outside = tmp_path / "outside"
+    run_git(repo, "worktree", "add", "-q", "--detach", str(outside))
+    inside = parts.data_dir / "worktrees" / "env_moved" / "demo"
+    inside.parent.mkdir(parents=True)
+    outside.rename(inside)
+    outside.symlink_to(inside)
+    await provision(parts, "env_live", repo)
+    report = await parts.collector().collect(GcRequest())
+    assert outcome(report, "worktrees/env_moved/demo") == GcOutcome.UNCLEAR
+
+
 async def test_a_path_that_is_provisioned_meanwhile_is_in_use(parts: Parts, repo: Path) -> None:
     """What was a leftover when it was looked at is an environment when it would be removed."""
     path = await leave_behind(parts, "env_one", repo)
