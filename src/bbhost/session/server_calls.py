@@ -21,6 +21,7 @@ from bbhost.contract.session import (
     ToolCallResponse,
 )
 from bbhost.domain.ids import SessionId, ThreadId
+from bbhost.errors import WireError
 from bbhost.session.client import Attachment, ServerClient
 from bbhost.session.current import CurrentSession
 from bbhost.session.errors import (
@@ -243,6 +244,7 @@ class ServerCalls:
             ServerRefusedError,
             ServerUnreachableError,
             ServerAnswerError,
+            WireError,  # nested too deeply
         ) as error:
             log.info("app data %s was not taken: %s", what, error)
             return False

@@ -264,3 +264,13 @@ async def test_an_answer_that_is_too_large_is_an_error(
     rig.server.attachments["big"] = (bytes(5000), "x/y")
     with pytest.raises(ServerAnswerError, match="larger than"):
         await rig.session.calls.read_attachment(THREAD, "proj_1", "big")
+
+
+async def test_app_data_that_has_no_form_on_the_wire_is_not_taken(rig: Rig) -> None:
+    """One such file must not keep all others from being told."""
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    file = AppFile(THREAD, "app", "deep.json", value, "0" * 64)
+    assert not await rig.session.calls.post_app_file(file)
+    assert rig.server.app_data == []
