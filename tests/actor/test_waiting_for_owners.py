@@ -12,8 +12,9 @@ from bbhost.domain.environment import EnvironmentState as S
 from bbhost.domain.environment import TeardownCause
 from bbhost.domain.ids import EnvironmentId, Incarnation
 from bbhost.domain.workspace import ManagedWorktreeSpec, WorkspaceContext, WorkspaceKind
+from bbhost.environment.stay import ReadyStay
 from bbhost.environment.supervisor import Supervisor
-from bbhost.errors import BbhostError, EnvironmentBusyError
+from bbhost.errors import BbhostError, EnvironmentBusyError, JournalError
 from tests.fakes.world import FakeBoundary, FakeWorld
 
 ONE = EnvironmentId("env_one")
@@ -162,3 +163,37 @@ async def test_a_destroy_is_not_overtaken_by_the_note_that_something_is_made(
         assert world.journal[ONE].state is S.DESTROYING
         world.pauses.pop("boundary.end").set()
     assert world.journal[ONE].state is S.TOMBSTONED
+
+
+async def test_a_provision_is_not_told_of_a_destruction_that_may_not_come(
+    world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The decision to retire hangs in the journal: whoever asks meanwhile is told to come back."""
+    await supervisor.provision(ONE, SPEC)
+    await wait_all_tasks_blocked()
+    world.pauses["journal"] = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def retire() -> None:
+            with pytest.raises(JournalError):
+                await supervisor.retire(ONE)
+
+        nursery.start_soon(retire)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(600), pytest.raises(EnvironmentBusyError, match="torn down"):
+            await supervisor.provision(ONE, SPEC)
+        world.fail["journal"] = [JournalError("the disk is full")]
+        world.pauses.pop("journal").set()
+    assert world.journal[ONE].state is S.READY
+    with trio.fail_after(600):
+        await supervisor.provision(ONE, SPEC)
+
+
+async def test_a_stay_whose_last_task_has_ended_takes_nobody_in() -> None:
+    """A defect ended it, and its owner has not had its turn: that is no error of Trio's."""
+    async with trio.open_nursery() as nursery:
+        stay = ReadyStay("env_one", nursery, lambda: None)
+    with pytest.raises(EnvironmentBusyError):
+        stay.host(trio.sleep_forever)
+    with pytest.raises(EnvironmentBusyError):
+        await stay.call(trio.sleep_forever)
