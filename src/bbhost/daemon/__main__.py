@@ -18,7 +18,7 @@ from bbhost.daemon.restart.descriptors import take_descriptors
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError, ConfigError
-from bbhost.toolkit.groups import leaves
+from bbhost.toolkit.groups import leaves, split_cancelled
 from bbhost.toolkit.tick import Tick
 
 log = logging.getLogger("bbhost.daemon")
@@ -87,6 +87,14 @@ async def _run(config: Config, notifier: Notifier, descriptors: dict[str, int]) 
         except trio.Cancelled:
             code = EXIT_FORCED
             raise
+        except BaseExceptionGroup as group:
+            # How a cancellation comes out of nurseries, with what failed over it.
+            code = EXIT_FORCED
+            cancelled, faults = split_cancelled(group)
+            if faults is not None:
+                _report(faults)
+            if cancelled is not None:
+                raise cancelled  # noqa: B904 - not because of the faults
         finally:
             nursery.cancel_scope.cancel()
     return code

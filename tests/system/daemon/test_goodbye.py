@@ -1,5 +1,6 @@
 """How a daemon that stops leaves its server."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,15 @@ async def test_the_socket_is_closed_in_good_order(
             assert await daemon.terminate() == 0
         await ended.wait()
     assert closes == [1000]
+
+
+async def test_a_second_signal_ends_it_at_once_and_its_exit_code_says_so(
+    server: StockServer, data_dir: Path
+) -> None:
+    """Whoever reads the code must not take what was cut short for a stop in good order."""
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir) as daemon:
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.process.send_signal(signal.SIGINT)
+            assert await daemon.wait() == 130
+    assert "stopping at once" in daemon.log_text()
