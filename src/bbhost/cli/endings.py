@@ -97,7 +97,11 @@ class Changes:
         if self.is_uncommitted:
             count = len(tree.files)
             files = "1 file" if count == 1 else f"{count} files"
-            parts.append(f"{files} changed (+{tree.insertions} -{tree.deletions})")
+            # Lines of new files are not counted.
+            lines = tree.insertions or tree.deletions
+            parts.append(
+                f"{files} changed" + (f" (+{tree.insertions} -{tree.deletions})" if lines else "")
+            )
         if self.ahead:
             commits = "1 commit" if self.ahead == 1 else f"{self.ahead} commits"
             parts.append(f"{commits} ahead of {self.base}")

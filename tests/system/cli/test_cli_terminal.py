@@ -18,7 +18,7 @@ from attrs import define
 from tests.system.cli.conftest import CommandLine
 
 pytestmark = pytest.mark.slow
-ECHO_SECONDS = 30.0
+ECHO_SECONDS = 60.0
 TAKE_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
