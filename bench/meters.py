@@ -63,6 +63,12 @@ def resident_mib(pid: int) -> float:
     raise ValueError(f"process {pid} has ended")
 
 
+def private_mib(pid: int) -> float:
+    """Memory that would be free if the process ended: without what other processes share with it."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
+
 def threads(pid: int) -> int:
     """How many threads it has."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))

@@ -17,6 +17,9 @@ async def measure_memory(rig: Rig, count: int) -> None:
     loaded = meters.resident_mib(rig.pid)
     limit = 60 + max(0, count - 300) * 100 / 1024
     report.add("memory.loaded", loaded, "MiB", limit=limit, note=f"with {count}")
+    report.add(
+        "memory.private", meters.private_mib(rig.pid), "MiB", note="of that; others share the rest"
+    )
     memory = report.series.get("memory MiB", [])
     if len(memory) > 20:
         half = len(memory) // 2

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.__main__ import BASELINE
 from bench.plots import draw_series
-from bench.ratios import find_regressions
+from bench.ratios import COUNTED, RATIOS, find_regressions, load_baseline
 from bench.report import Report
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,12 @@ def test_a_regression_is_one_beyond_the_tolerance() -> None:
     report.ratios["b"] = 2.1
     found = find_regressions(report, {"poll.git": 0, "a": 1.0, "b": 1.0, "gone": 5.0})
     assert [sentence.split(":")[0] for sentence in found] == ["b", "poll.git"]
+
+
+def test_the_stored_table_is_one_of_rows_that_exist() -> None:
+    """What ``--check`` compares with; a row that was renamed would never be found worse."""
+    known = {*RATIOS, *COUNTED}
+    assert set(load_baseline(BASELINE)) == known
 
 
 def test_charts_are_the_same_for_the_same_numbers() -> None:

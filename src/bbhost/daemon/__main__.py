@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+import bbhost.daemon.tidy_imports  # noqa: F401 - it begins with being imported, before the others
 from bbhost import __version__
 from bbhost.daemon.config import SETTINGS, Config, load_config
 from bbhost.daemon.logs import set_up_logs

@@ -10,6 +10,8 @@ import linecache
 import sys
 from contextlib import suppress
 
+from bbhost.daemon.tidy_imports import stop_tidying
+
 _M_ARENA_MAX = -8
 ARENAS = 1
 """Heaps of the C library: it makes one per thread, each of which keeps what it once had. The few
@@ -31,6 +33,7 @@ def settle_memory() -> None:
     lacks the text of those lines. What is frozen is not searched for garbage any more: the
     collector's rounds cost what was made since, and not what the modules hold.
     """
+    stop_tidying()
     linecache.clearcache()
     gc.collect()
     gc.freeze()
