@@ -11,6 +11,8 @@ import pytest
 
 RUNNER = Path(__file__).with_name("systemd_runner.sh")
 ROOT = Path(__file__).parents[2]
+PRIVATE = ("/tmp", "/run", "/var/tmp")
+"""Empty within the runner."""
 
 
 def _why_not() -> str | None:
@@ -20,6 +22,9 @@ def _why_not() -> str | None:
         return "booting a systemd in new namespaces needs root"
     if not Path("/lib/systemd/systemd").exists() or shutil.which("unshare") is None:
         return "systemd or unshare is not installed"
+    for place in (Path(sys.executable), Path(sys.prefix), ROOT):
+        if any(place.is_relative_to(private) for private in PRIVATE):
+            return f"{place} would not be there: the systemd of the test has a {place.parents[-2]} of its own"
     probe = [
         "unshare",
         "--cgroup",
