@@ -120,6 +120,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("host_name", "name of this host", str, ("BB_HOST_NAME",)),
     Setting("host_type", "kind of host", _choice("persistent"), ("BB_HOST_TYPE",), "persistent"),
     Setting("local_port", "port of the local HTTP API; off unless set", _port, ("BB_HOST_DAEMON_PORT",)),
+    Setting("local_metrics", "offer metrics on the local HTTP API, to every user of this machine", _flag, (), False),
     Setting("app_url", "origin that may read the local HTTP API", str, ("BB_APP_URL",)),
     Setting("dev_app_port", "port of a development web page that may read the local HTTP API", _port, ("BB_DEV_APP_PORT",)),
     Setting("cli_dir", "directory put first on PATH of agents and terminals", str, ("BB_CLI_DIR",)),

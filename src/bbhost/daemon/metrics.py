@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bbhost import __version__
 from bbhost.daemon.assembly import Parts
+from bbhost.daemon.local.http_server import Response
 from bbhost.domain.environment import EnvironmentState
 from bbhost.lifecycle.session import SessionState
 from bbhost.toolkit.histogram import Histogram
@@ -20,6 +21,11 @@ _STARTED = time.time()
 Labels = Mapping[str, str]
 Sample = tuple[Labels, float]
 _NONE: Labels = {}
+
+
+def metrics_response(parts: Parts) -> Response:
+    """Return all metrics as an HTTP answer."""
+    return Response(200, render_metrics(parts).encode(), CONTENT_TYPE)
 
 
 def render_metrics(parts: Parts) -> str:

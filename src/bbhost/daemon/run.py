@@ -13,6 +13,7 @@ from bbhost.daemon.assembly import Parts, open_parts
 from bbhost.daemon.config import Config
 from bbhost.daemon.handlers import make_forerunners, make_handlers
 from bbhost.daemon.local.api import LocalApi
+from bbhost.daemon.local.http_server import Response
 from bbhost.daemon.local.serving import (
     bind_local_port,
     port_of,
@@ -101,7 +102,7 @@ async def run_daemon(
                 running(follow_reloads, parts, reload or Tick(), notices.notifier)
             )
             if local is not None:
-                api = _local_api(config, settings, port_of(local), session)
+                api = _local_api(parts, settings, port_of(local), session)
                 await ladder.enter_async_context(running(serve_local_port, local, api))
             await _run_session(parts, session, stop, notices, hand_over)
 
@@ -248,7 +249,14 @@ async def _run_emptier(parts: Parts, task_status: trio.TaskStatus[None]) -> None
     await parts.emptier.run()
 
 
-def _local_api(config: Config, settings: SessionSettings, port: int, session: Session) -> LocalApi:
+def _local_api(parts: Parts, settings: SessionSettings, port: int, session: Session) -> LocalApi:
+    config = parts.config
+
+    def metrics() -> Response:
+        from bbhost.daemon.metrics import metrics_response
+
+        return metrics_response(parts)
+
     return LocalApi(
         settings.identity.host_id,
         settings.url,
@@ -256,6 +264,7 @@ def _local_api(config: Config, settings: SessionSettings, port: int, session: Se
         lambda: session.status.value,
         config.get("app_url"),
         config.get("dev_app_port"),
+        metrics if config.get("local_metrics") else None,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from bbhost.cli.commanding import Answer, Cli, local_command
-from bbhost.cli.outcomes import CommandError, ExitCode, Outcome
+from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.printing import clean, say, say_facts, say_table, span
 
 
@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
         from bbhost.cli.control import ask_daemon
 
         try:
-            found = await ask_daemon(cli.place.config(), "GET", "/status", seconds=deadline)
+            config = cli.place.config()
+            found = await ask_daemon(config, "GET", "/status", seconds=deadline)
+            found["health"] = await ask_daemon(config, "GET", "/health", seconds=deadline)
         except CommandError as error:
             health = {Outcome.UNREACHABLE: "dead", Outcome.TIMEOUT: "stalled"}.get(error.outcome)
             if health is None:
@@ -35,15 +37,14 @@ def register(app: typer.Typer) -> None:
                 error.outcome,
             )
         troubles = troubles_of(found)
+        health = "degraded" if troubles else "healthy"
+        outcome = Outcome.UNAVAILABLE if troubles else Outcome.OK
+        if found["health"]["health"] == "stalled":
+            health, outcome = "stalled", Outcome.TIMEOUT
         return Answer(
-            {
-                "health": "degraded" if troubles else "healthy",
-                "troubles": troubles,
-                "daemon": found,
-            },
-            lambda: _show(found, troubles),
-            Outcome.UNAVAILABLE if troubles else Outcome.OK,
-            code=ExitCode.UNAVAILABLE if troubles else None,
+            {"health": health, "troubles": troubles, "daemon": found},
+            lambda: _show(found, health, troubles),
+            outcome,
         )
 
 
@@ -57,17 +58,19 @@ def troubles_of(found: dict[str, Any]) -> list[str]:
     for environment in found["environmentList"]:
         told = (environment["watchTrouble"], environment["teardownTrouble"])
         troubles += [f"{environment['id']}: {trouble}" for trouble in told if trouble]
+    # What it knows of itself beyond that; the session has been told of, better.
+    troubles += [one for one in found["health"]["reasons"] if not one.startswith("no session")]
     if found["processes"]["survivors"]:
         troubles.append(f"{found['processes']['survivors']} processes could not be ended")
     return troubles
 
 
-def _show(found: dict[str, Any], troubles: list[str]) -> None:
+def _show(found: dict[str, Any], health: str, troubles: list[str]) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in found["environments"].items())
     watch, git = found["watch"], found["git"]
     say_facts(
         [
-            ("health", "degraded" if troubles else "healthy"),
+            ("health", health),
             (
                 "daemon",
                 f"pid {found['pid']}, version {found['version']}, up {span(found['uptimeMs'])}",

@@ -4,6 +4,9 @@ It listens on 127.0.0.1 only, and that alone is no protection: every page the us
 requests there, and a name that resolves to 127.0.0.1 makes them look like its own. So a request must
 name this host as 127.0.0.1 or localhost, and one that a page of a foreign origin sends is refused
 before anything is done, not only kept from reading the answer. There are no secrets in the answers.
+
+``/metrics`` is not of the contract: counts without names, for a Prometheus on this machine, and only
+where ``local_metrics`` is set, because every user of the machine can read them.
 """
 
 import os
@@ -51,6 +54,8 @@ class LocalApi:
     """A further web page that may ask."""
     dev_port: int | None = None
     """Port of a development server of the web page."""
+    metrics: Callable[[], Response] | None = None
+    """Counts for a Prometheus on this machine; None: not offered."""
     limit: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(2))
     """Threads that look at paths, some of which may be on a dead network disk."""
 
@@ -85,6 +90,7 @@ class LocalApi:
             ("GET", "/status"): self._status,
             ("POST", "/paths/exist"): self._paths_exist,
             ("GET", "/workspace-open-targets"): self._open_targets,
+            **({} if self.metrics is None else {("GET", "/metrics"): self._metrics}),
         }
         known = routes.keys() | _NOT_OFFERED.keys()
         if request.method == "OPTIONS" and any(path == request.path for _, path in known):
@@ -101,6 +107,10 @@ class LocalApi:
 
     async def _health(self, _request: Request) -> Response:
         return Response(200, b"ok", "text/plain; charset=utf-8")
+
+    async def _metrics(self, _request: Request) -> Response:
+        assert self.metrics is not None
+        return self.metrics()
 
     async def _status(self, _request: Request) -> Response:
         status = self.session()

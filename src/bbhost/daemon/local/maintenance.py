@@ -62,9 +62,9 @@ class Maintenance:
         return json_response(report.to_json(), 503 if stalled else 200)
 
     async def _metrics(self, _request: Request) -> Response:
-        from bbhost.daemon.metrics import CONTENT_TYPE, render_metrics
+        from bbhost.daemon.metrics import metrics_response
 
-        return Response(200, render_metrics(self.parts).encode(), CONTENT_TYPE)
+        return metrics_response(self.parts)
 
     async def _doctor(self, request: Request) -> Response:
         from bbhost.daemon.doctor.doctor import DEADLINE_SECONDS, examine
