@@ -80,6 +80,16 @@ class ServerSocket:
         except (trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
             raise SocketClosed from None
 
+    async def send_bytes(self, data: bytes, *, framed: bool = True) -> None:
+        """Send a binary frame, or bytes that are no frame at all."""
+        try:
+            async with self._lock:
+                if framed:
+                    data = self._wsproto.send(BytesMessage(data))
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
+            raise SocketClosed from None
+
     async def receive(self) -> str | bytes:
         """The next message, whole."""
         while True:
