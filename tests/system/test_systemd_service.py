@@ -42,9 +42,9 @@ def test_systemd_understands_the_unit(kind: ServiceKind, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(no_systemd is not None, reason=str(no_systemd))
-def test_the_service_under_a_real_systemd() -> None:
-    """Start, ready, status text, reload, boundary, watchdog, stop, log lines: see the steps."""
-    steps = "tests/system/systemd_service_steps.py"
+@pytest.mark.parametrize("steps", ["systemd_service_steps.py", "systemd_terminal_steps.py"])
+def test_the_service_under_a_real_systemd(steps: str) -> None:
+    """Start, ready, status text, reload, boundary, watchdog, stop, log lines, terminals: see the steps."""
     command = [
         sys.executable,
         "-B",
@@ -60,7 +60,7 @@ def test_the_service_under_a_real_systemd() -> None:
         "addopts=",
     ]
     done = subprocess.run(
-        [str(RUNNER), *command, steps],
+        [str(RUNNER), *command, f"tests/system/{steps}"],
         cwd=ROOT,
         capture_output=True,
         text=True,

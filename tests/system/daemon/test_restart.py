@@ -39,6 +39,7 @@ async def run_service(
     data_dir: Path,
     *flags: str,
     connected: bool = True,
+    enrolled: bool = True,
     **environ: str,
 ) -> AsyncIterator[DaemonProcess]:
     """The daemon as ``manager`` would start it."""
@@ -50,6 +51,7 @@ async def run_service(
         wrapper=(sys.executable, "-c", WRAPPER),
         pass_fds=tuple(manager.stored.values()),
         connected=connected,
+        enrolled=enrolled,
     ) as daemon:
         yield daemon
 
