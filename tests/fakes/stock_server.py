@@ -114,6 +114,9 @@ class StockServer:
     lease_timeout_ms = 30_000
     redelivery_seconds = 60.0
     provision_redelivery_seconds = 1200.0
+    expiry_seconds = 0.0
+    """A command that was handed out twice is given up after this long, if it is longer than the time
+    after which it is handed out again."""
     sweep_seconds = 10.0
     interaction_grace_seconds = 5.0
     command_limit_deliveries = 2
@@ -304,6 +307,8 @@ class StockServer:
                     if kind == "environment.provision"
                     else self.redelivery_seconds
                 )
+                if row.retry_count:
+                    limit = max(limit, self.expiry_seconds)
                 if row.state == "fetched" and now - row.fetched_at >= limit:
                     await self._redeliver(row, kind)
             self._interrupt_abandoned(now)

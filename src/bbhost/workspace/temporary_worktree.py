@@ -39,7 +39,7 @@ async def temporary_worktree(
 
     Raises:
         GitCommandError: it cannot be made.
-        WorktreeCleanupError: it cannot be removed.
+        WorktreeCleanupError: it cannot be removed. Only logged where the operation has failed itself.
 
     Cancellation: removed, shielded for up to ``CLEANUP_SECONDS``.
     """
@@ -59,13 +59,23 @@ async def temporary_worktree(
                 timeout_seconds=ADD_SECONDS,
             )
         yield path
-    finally:
-        with trio.move_on_after(CLEANUP_SECONDS, shield=True) as cleaning:
-            await _remove(tools, repository.common_dir, path)
-        if cleaning.cancelled_caught:
-            raise WorktreeCleanupError(
-                f"Removing the temporary worktree {path} took more than {CLEANUP_SECONDS:.0f} seconds"
-            )
+    except BaseException:
+        # Why the operation failed is what whoever waits for it has to know.
+        try:
+            await _remove_in_time(tools, repository.common_dir, path)
+        except WorktreeCleanupError as error:
+            logger.warning("%s", error.message)
+        raise
+    await _remove_in_time(tools, repository.common_dir, path)
+
+
+async def _remove_in_time(tools: WorkspaceTools, common_dir: Path, path: Path) -> None:
+    with trio.move_on_after(CLEANUP_SECONDS, shield=True) as cleaning:
+        await _remove(tools, common_dir, path)
+    if cleaning.cancelled_caught:
+        raise WorktreeCleanupError(
+            f"Removing the temporary worktree {path} took more than {CLEANUP_SECONDS:.0f} seconds"
+        )
 
 
 async def sweep_temporary_worktrees(tools: WorkspaceTools) -> int:

@@ -22,9 +22,9 @@ def quiet_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[StockServer]:
-    """A server like the stock one, impatient enough for tests."""
+    """A server like the stock one, impatient enough for tests, but not with a busy machine."""
     async with run_stock_server(
-        heartbeat_interval_ms=1000, redelivery_seconds=3.0, sweep_seconds=0.5
+        heartbeat_interval_ms=1000, redelivery_seconds=3.0, expiry_seconds=60.0, sweep_seconds=0.5
     ) as server:
         yield server
 

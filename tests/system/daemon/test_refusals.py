@@ -168,6 +168,7 @@ async def test_a_worktree_that_somebody_has_locked(
     server: StockServer, data_dir: Path, repo: Path
 ) -> None:
     """It is not destroyed, stays as it was, and goes when it is unlocked."""
+    server.environments["env_one"] = "ready"
     spec = worktree_spec(data_dir, "env_one", repo)
     context = context_of(data_dir, "env_one", repo)
     named = {"environmentId": "env_one", "workspaceContext": context}
@@ -188,17 +189,25 @@ async def test_a_worktree_that_somebody_has_locked(
 async def test_a_checkout_that_is_in_use(server: StockServer, data_dir: Path, repo: Path) -> None:
     """Whoever waits too long for another operation on it is told so; the other is not harmed."""
     go = data_dir.parent / "go"
-    waits = f'for a in "$@"; do [ "$a" = add ] && while [ ! -e {go} ]; do sleep 0.1; done; done'
+    begun = data_dir.parent / "begun"
+    waits = (
+        f'for a in "$@"; do [ "$a" = add ] && touch {begun} && '
+        f"while [ ! -e {go} ]; do sleep 0.1; done; done"
+    )
     environ = wrapped_git(data_dir.parent / "bin", waits)
     (repo / "new.txt").write_text("x")
     first = workspace_commands(repo, "env_first")[2]
     second = workspace_commands(repo, "env_second")[2]
     server.redelivery_seconds = 60.0
+    server.environments |= dict.fromkeys(("env_first", "env_second", "env_third"), "ready")
     git(repo, "branch", "other")
     switch = unmanaged_spec("env_third", repo, checkout={"kind": "existing", "name": "other"})
     with trio.fail_after(60):
-        async with run_daemon_process(server, data_dir, "--lock-seconds", "0.5", environ=environ):
+        async with run_daemon_process(
+            server, data_dir, "--lock-seconds", "0.5", environ=environ
+        ) as daemon:
             row = await server.queue(first)
+            await daemon.poll(begun.exists)
             for command in (second, switch):
                 told = await refuse(server, command, "workspace_busy")
                 assert "try again" in told
@@ -213,6 +222,7 @@ async def test_a_temporary_worktree_that_stays(
     server: StockServer, data_dir: Path, repo: Path
 ) -> None:
     """A merge that was published and could not be cleaned up says so; the next start cleans up."""
+    server.environments["env_one"] = "ready"
     spec = worktree_spec(data_dir, "env_one", repo)
     merge = {
         "type": "workspace.squash_merge",
@@ -225,12 +235,14 @@ async def test_a_temporary_worktree_that_stays(
     with trio.fail_after(60):
         async with run_daemon_process(server, data_dir, environ=fault) as daemon:
             path = Path((await succeed(server, spec))["path"])
+            # What failed first is what is told.
+            assert "nothing" in await refuse(server, merge, "git_command_failed")
             (path / "new.txt").write_text("x")
             git(path, "add", "-A")
             git(path, "commit", "-qm", "new")
             await refuse(server, merge, "worktree_cleanup_failed")
             assert git(repo, "log", "-1", "--format=%s", "main") == "squashed"
-            assert len(git(repo, "worktree", "list").splitlines()) == 3
+            assert len(git(repo, "worktree", "list").splitlines()) == 4
             await daemon.terminate()
         async with run_daemon_process(server, data_dir):
             assert len(git(repo, "worktree", "list").splitlines()) == 2

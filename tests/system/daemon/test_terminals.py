@@ -253,8 +253,8 @@ async def test_a_lost_link_and_a_new_one(server: StockServer, data_dir: Path, re
         async with run_daemon_process(server, data_dir, **FLAGS) as daemon:
             terminal = Terminal(server, "term_1", own)
             await terminal.open()
-            await terminal.type("read x < fifo; echo while-away; echo > back\r")
             await trio.to_thread.run_sync(make_fifo, repo)
+            await terminal.type("read x < fifo; echo while-away; echo > back\r")
             await terminal.shows("while-away")  # the echo of the command line
             session = server.session
             server.refuses_sockets = True
