@@ -15,6 +15,7 @@ class BenchThread:
 
     rig: Rig
     environment_id: str
+    name: str = "thr"
     provider_thread_id: str = field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -22,8 +23,8 @@ class BenchThread:
 
     @property
     def thread_id(self) -> str:
-        """One for each environment."""
-        return f"thr_{self.environment_id}"
+        """One for each name and environment."""
+        return f"{self.name}_{self.environment_id}"
 
     def _command(self, kind: str, prompt: str, **more: Any) -> dict[str, Any]:
         return {

@@ -22,8 +22,9 @@ DAEMON_MIB = 80
 async def measure_threads(rig: Rig, count: int) -> None:
     """Every environment has an agent at work at the same time; then all have short turns together."""
     number = min(count, THREADS)
-    await rig.fill(number + 1)
-    first, *threads = [BenchThread(rig, one) for one in rig.ids[: number + 1]]
+    await rig.fill(number)
+    first = BenchThread(rig, rig.ids[0], "first")
+    threads = [BenchThread(rig, one) for one in rig.ids[:number]]
     # What is loaded with the first agent is not any further thread's.
     await first.start("say once")
     await first.wait("turn/completed", 1)
