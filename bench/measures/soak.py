@@ -16,7 +16,8 @@ WORKERS = 8
 """Users who work at a time."""
 LIMITS = {"memory_mib": 4, "threads": 2, "descriptors": 2}
 """Growth that is no leak: threads of a pool and what they hold come and go. Of the rest: none."""
-EMPTY_SECONDS = 60.0
+EMPTY_SECONDS = 600.0
+"""Longest wait for the trash to be emptied, which has no hurry; on a busy machine it takes minutes."""
 
 
 @frozen
