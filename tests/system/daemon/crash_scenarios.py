@@ -86,6 +86,8 @@ class Scenario:
     prepare: Act = _nothing
     """Comes before, while a daemon runs that nobody kills."""
     variables: dict[str, str] = field(factory=dict)
+    complaints: tuple[str, ...] = ()
+    """What the doctor is right to complain of in the end; else there is nothing."""
 
 
 async def _connected(setting: Setting) -> Any:
@@ -351,7 +353,12 @@ SCENARIOS = {
     ),
     "switch": Scenario(_switch, ("checkout.before_switch", "checkout.switched"), _branch),
     "destroy": Scenario(_destroy, DESTROY_POINTS, _work),
-    "locked": Scenario(_destroy, ("journal.teardown_failed",), _locked),
+    "locked": Scenario(
+        _destroy,
+        ("journal.teardown_failed",),
+        _locked,
+        complaints=("env_one cannot be torn down",),
+    ),
     "retire": Scenario(
         _retire,
         ("journal.retire", "teardown.stop_processes", "journal.torn_down"),
