@@ -292,17 +292,6 @@ async def _forget_anything(self: Any, environment_id: EnvironmentId) -> bool:
     return True
 
 
-async def _forget_without_looking(self: Any, environment_id: EnvironmentId) -> bool:
-    """A spent tombstone is forgotten, and nobody has looked whether its workspace is there again."""
-    async with self._locks.hold(environment_id):
-        record = self._records.get(environment_id)
-        if record is None or not record.is_spent or environment_id in self._actors:
-            return False
-        await self._services.journal.forget_environment(environment_id)
-        del self._records[environment_id]
-        return True
-
-
 def _without_stage(name: str) -> tuple[Any, ...]:
     return tuple(stage for stage in TEARDOWN if stage.name != name)
 
@@ -360,7 +349,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("answer destroy before it is done", Supervisor, "destroy", _destroy_by_record),
     Mutation("open a failed watch never again", ReadyWork, "run", _watch_once),
     Mutation("forget what is no tombstone", Supervisor, "forget", _forget_anything),
-    Mutation("forget without looking at the disk", Supervisor, "forget", _forget_without_looking),
     Mutation("restart an owner from a stale record", Supervisor, "_run_owner", _restart_anything),
 )  # fmt: skip
 

@@ -306,7 +306,8 @@ async def _use_stream(
     body: Callable[[Link], Awaitable[None]],
 ) -> LinkEnd:
     parts = urlsplit(options.url)
-    socket = end = rejected = broken = None
+    rejected: ConnectionRejected | None = None
+    socket = end = broken = None
     try:
         async with trio.open_nursery() as reader:
             with trio.move_on_at(deadline):
