@@ -38,6 +38,9 @@ EXPANSIONS = {
 """Points whose name is made at run time."""
 ELSEWHERE = {
     "health.check": "tests/system/systemd_service_steps.py",  # stops the loop there; changes nothing
+    "restart.journalled": "tests/system/daemon/test_restart.py",
+    "restart.stored": "tests/system/daemon/test_restart.py",
+    "restart.prepared": "tests/system/daemon/test_restart.py",
     "thread.noted": "tests/system/daemon/test_thread_crashes.py",
     "thread.staged": "tests/system/daemon/test_thread_crashes.py",
     "thread.agent_started": "tests/system/daemon/test_thread_crashes.py",
