@@ -46,7 +46,7 @@ class RescueDesk:
         rescue = await self._find(name, repository)
         parts = {}
         for part in sorted(rescue.refs):
-            if part == "head":
+            if part in {"branch", "head"}:  # commits, and no files beside them
                 continue
             files = await show_rescue(self.tools.git, rescue, part)
             parts[part] = [{"path": file.path, "status": file.status} for file in files]

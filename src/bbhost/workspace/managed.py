@@ -31,6 +31,7 @@ from bbhost.workspace.making import BeforeCreating
 from bbhost.workspace.managed_root import WORKTREES, require_beneath
 from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.registration import read_registration
+from bbhost.workspace.replaced_branch import keep_replaced_branch
 from bbhost.workspace.repository import Repository, discover_repository, find_git_dirs, read_head
 from bbhost.workspace.rollback import rollback_worktree
 from bbhost.workspace.setup_script import run_setup_script
@@ -79,6 +80,9 @@ class Maker:
         fault_point("provision.before_parent")
         await on_disk(_make_parent, order.path)
         fault_point("provision.parent_made")
+        await keep_replaced_branch(
+            self.tools.git, order, refs, self.environment_id, self.incarnation
+        )
         await add_worktree(self.tools, order, self.transcript)
         self._report_target(order.path)
         checkout = await on_disk(discover_repository, self.spec.source_path)

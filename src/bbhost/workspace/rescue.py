@@ -7,6 +7,8 @@ Under ``refs/bbhost/rescue/<environment>/<incarnation>/`` lie, as commits on the
 * ``conflicts``: all sides of conflicts, as ``<stage>/<path>``;
 * ``head``: HEAD itself, if no branch or tag leads to it.
 
+(``branch`` is provisioning's: see ``replaced_branch.py``.)
+
 What refs cannot hold (too much, repositories within the worktree) is said in ``keep_reason``: then the trash must
 keep the files. Rescuing is best effort by design: it never raises for a fault of git or the disk, because
 removal must go on, but such a fault also means that the trash keeps the files.

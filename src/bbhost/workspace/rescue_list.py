@@ -34,7 +34,7 @@ class Rescue:
     common_dir: Path
     """Repository that holds it."""
     refs: dict[str, str] = field(factory=dict)
-    """Commit ids by part: ``worktree``, ``index``, ``conflicts``, ``head``."""
+    """Commit ids by part: ``worktree``, ``index``, ``conflicts``, ``head``, ``branch``."""
     rescued_at_s: int = 0
     """Seconds since the epoch."""
     note: RescueNote | None = None
@@ -210,7 +210,8 @@ def _parse(listing: str, common_dir: Path) -> list[Rescue]:
             environment_id, incarnation, common_dir
         )
         refs = {**before.refs, part: commit}
-        if part == "worktree":
+        # By name, so that the worktree comes last and has the last word.
+        if part in {"branch", "worktree"}:
             note = parse_note(message, environment_id, incarnation)
             before = evolve(before, rescued_at_s=int(date or 0), note=note)
         rescues[environment_id, incarnation] = evolve(before, refs=refs)

@@ -77,6 +77,12 @@ async def show_one(cli: Cli, name: Name, repo: Repository = None) -> Answer | No
     def show() -> None:
         rescue = found["rescue"]
         say_facts([(key, rescue[key]) for key in ("name", "path", "branch", "repository")])
+        replaced = rescue["parts"].get("branch")
+        if replaced is not None:
+            say(
+                f"branch: stood elsewhere before it was provisioned; "
+                f"'git branch NAME {replaced[:12]}^' brings those commits back"
+            )
         for part, files in found["files"].items():
             say(f"{part}:")
             for file in files:
