@@ -39,7 +39,11 @@ S = EnvironmentState
 @contextmanager
 def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
     """Put ``value`` in the place of an attribute."""
-    before = owner.__dict__[name] if isinstance(owner, type) else getattr(owner, name)
+    if isinstance(owner, type):
+        owner = next(one for one in owner.__mro__ if name in one.__dict__)
+        before = owner.__dict__[name]
+    else:
+        before = getattr(owner, name)
     setattr(owner, name, value)
     try:
         yield

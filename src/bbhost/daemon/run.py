@@ -44,11 +44,13 @@ from bbhost.workspace.temporary_worktree import sweep_temporary_worktrees
 log = logging.getLogger(__name__)
 
 GUESTS_SECONDS = 1.0
-"""For terminals and threads to say goodbye at stop. With ``drain_seconds`` and the rest: under five seconds."""
+"""For terminals and threads to say goodbye at stop. With ``drain_seconds``, the flush and the socket: 4.5 s at most
+with a server that does not answer, and a tenth of that with one that does."""
 FLUSH_SECONDS = 0.5
-LEAVE_SECONDS = 0.3
+LEAVE_SECONDS = 1.0
 """For the socket to be closed with a goodbye; after that it is cut."""
 END_PROCESSES_SECONDS = 2.0
+"""Bound on ending what the environments started; needed in full only by processes that cannot be killed."""
 
 
 async def run_daemon(

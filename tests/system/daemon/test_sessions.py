@@ -50,6 +50,7 @@ async def test_reconnecting(server: StockServer, data_dir: Path, repo: Path) -> 
                 "protocolVersion": 26,
                 "activeThreads": [],
                 "loadedEnvironments": [],
+                "openTerminals": [],
             }
             await succeed(server, worktree_spec(data_dir, ONE, repo))
 

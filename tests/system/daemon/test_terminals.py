@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,10 @@ class Terminal:
 
     async def ask(self, command: str) -> str:
         """Run a command in the shell and return the one line it prints."""
-        before = self.output.count(b"[[")
+        before = len(ANSWER.findall(self.output))
         await self.type(f"printf '[[%s]]' \"$({command})\"\r")
-        # The echoed command line holds the first pair of brackets.
-        await self.server.wait(lambda: self.output.count(b"[[") >= before + 2)
-        await self.server.wait(lambda: self.output.rpartition(b"[[")[2].count(b"]]") > 0)
-        return self.output.rpartition(b"[[")[2].partition(b"]]")[0].decode()
+        await self.server.wait(lambda: len(ANSWER.findall(self.output)) > before)
+        return ANSWER.findall(self.output)[-1].decode()
 
     async def exited(self) -> dict[str, Any]:
         """The only ``terminal.exited``."""
@@ -105,6 +104,8 @@ class Terminal:
         return message
 
 
+ANSWER = re.compile(rb"\[\[(?!%s\]\])(.*?)\]\]", re.DOTALL)
+"""What a command printed, and not its echo: a line typed before the prompt is echoed twice."""
 FLAGS = {"environ": {"SHELL": "/bin/sh", "PS1": "$ ", "BB_SECRET": "x", "ENV": ""}}
 
 
