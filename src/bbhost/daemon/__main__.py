@@ -19,6 +19,7 @@ from bbhost.daemon.restart.descriptors import take_descriptors
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError, ConfigError
+from bbhost.processes.spawn import keep_files_private
 from bbhost.toolkit.groups import leaves, split_cancelled
 from bbhost.toolkit.tick import Tick
 
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         return exit_code_for(EXIT_CONFIGURATION)
     file = config.get("log_file")
     set_up_logs(config.get("log_level"), config.get("log_format"), Path(file) if file else None)
-    os.umask(0o077)
+    keep_files_private()
     share_one_heap()
     settle_memory()
     return exit_code_for(trio.run(_run, config, take_notifier(), take_descriptors()))

@@ -18,6 +18,9 @@ PROVIDER = """
 [providers.echo]
 kind = "command"
 argv = ["sh", "-c", 'echo "asked: $1"', "agent", "{prompt}"]
+[providers.write]
+kind = "command"
+argv = ["sh", "-c", "echo more > written", "agent", "{prompt}"]
 """
 
 
@@ -90,7 +93,11 @@ def make_place(place: Path) -> CommandLine:
     cli.repository.mkdir()
     (place / "config.toml").write_text(PROVIDER)
     (cli.repository / "file.txt").write_text("one\n")
-    for arguments in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-q", "-m", "Begin")):
+    for arguments in (
+        (("init", "-q", "-b", "main")),
+        ("add", "."),
+        ("commit", "-q", "-m", "Begin"),
+    ):
         subprocess.run(["git", *IDENTITY, *arguments], cwd=cli.repository, check=True)
     return cli
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 from pathlib import Path
 
 import pytest
@@ -35,18 +36,69 @@ def test_an_environment_from_its_making_to_its_end(up: CommandLine) -> None:
     assert not workspace.exists()
 
 
+def test_a_checkout_has_the_permissions_of_the_person(up: CommandLine) -> None:
+    """The daemon's own files are private; what git and agents write is as without the daemon."""
+    person = 0o777 & ~current_umask()
+    made = up.json("env", "create", str(up.repository), "--name", "modes")["environment"]
+    workspace = Path(made["workspacePath"])
+    assert mode_of(workspace) == person
+    assert mode_of(workspace / "file.txt") == person & 0o666
+    up.json("thread", "start", "modes", "x", "--provider", "write", "--wait")
+    assert mode_of(workspace / "written") == person & 0o666
+    up.json("env", "commit", "modes", "-m", "Write")
+    up.json("env", "merge", "modes", "--into", "main", "-m", "Write")
+    assert mode_of(up.repository / "written") == person & 0o666
+    up.json("env", "destroy", "modes")
+    for private in (workspace.parent.parent, up.data_dir / "bbhost.sqlite"):
+        assert mode_of(private) & 0o077 == 0
+
+
+def test_a_branch_that_exists_is_continued(up: CommandLine) -> None:
+    """Its commits are work: only ``--base`` sets a branch to something else."""
+    made = up.json("env", "create", str(up.repository), "--branch", "topic")["environment"]
+    workspace = Path(made["workspacePath"])
+    (workspace / "only-here").write_text("x\n")
+    up.json("env", "commit", made["id"], "-m", "Only here")
+    up.json("env", "destroy", made["id"])
+    again = up.json("env", "create", str(up.repository), "--branch", "topic")["environment"]
+    assert (Path(again["workspacePath"]) / "only-here").exists()
+    up.json("env", "destroy", again["id"])
+    anew = up.json("env", "provision", made["id"])["environment"]
+    assert (Path(anew["workspacePath"]) / "only-here").exists()
+    up.json("env", "destroy", made["id"])
+
+
+def mode_of(path: Path) -> int:
+    """Return the permission bits of a file."""
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def current_umask() -> int:
+    """Return the mask that this process, and what it starts, makes files with."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 def test_an_agent_has_a_turn(up: CommandLine) -> None:
     """``run`` makes a worktree, follows the turn, and ends with its outcome."""
     done = up.run("run", "--repo", str(up.repository), "--provider", "echo", "--destroy", "hello")
     assert done.returncode == 0, done.stderr
     assert "asked: hello" in done.stdout
-    assert up.json("providers", "ls")["providers"][-1]["id"] == "echo"
+    assert up.json("providers", "ls")["providers"][-2]["id"] == "echo"
 
 
 def test_an_agent_that_is_not_known_is_said(up: CommandLine) -> None:
     """A thread that breaks ends the following of it."""
     done = up.json("run", "--repo", str(up.repository), "--provider", "none", "x", code=1)
     assert done["outcome"] == "failed"
+
+
+def test_a_terminal_that_is_not_known_is_said(up: CommandLine) -> None:
+    """The refusal of a socket is told as what it is, not as a hub that does not answer."""
+    done = up.json("term", "attach", "term_nobody", code=4)
+    assert done["outcome"] == "not_found"
+    assert done["error"]["code"] == "terminal_not_found"
 
 
 def test_a_failed_provisioning_is_said(up: CommandLine, tmp_path: Path) -> None:
@@ -84,7 +136,7 @@ def test_settings_tell_where_they_come_from(cli: CommandLine) -> None:
         "value": "info",
         "source": "default",
     }
-    assert done["providers"] == {"echo": ["argv", "kind"]}
+    assert done["providers"]["echo"] == ["argv", "kind"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
