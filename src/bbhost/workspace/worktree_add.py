@@ -46,12 +46,21 @@ def order_worktree(
 ) -> WorktreeOrder:
     """Decide on the base. Pure.
 
+    A branch that exists is continued where no base was named, for its commits may be nowhere else;
+    a base that was named is what the branch is set to.
+
     Raises:
         MissingDefaultBranchError: none was given and the source has no default branch.
     """
     base = spec.base_branch
+    if base is None and spec.branch_name in refs.heads:
+        base = spec.branch_name
     if base is None:
         base = refs.default_branch
+        if base is None and not refs.heads and not refs.remotes:
+            raise MissingDefaultBranchError(
+                f"{spec.source_path} has no commit yet, and a worktree needs one: commit there first"
+            )
         if base is None:
             raise MissingDefaultBranchError(
                 f"Could not resolve a default branch for {spec.source_path}; name a base branch"

@@ -110,7 +110,16 @@ async def test_hooks_of_the_repository_do_not_run(world: World) -> None:
     assert not (world.target() / "ran").exists()
 
 
-async def test_an_existing_branch_is_reset_to_the_base(world: World) -> None:
+async def test_an_existing_branch_is_continued_without_a_base(world: World) -> None:
+    """The commits of a branch may be nowhere else."""
+    run_git(world.source, "checkout", "-q", "-b", "bb/env_1")
+    work = commit_all(world.source, "work")
+    run_git(world.source, "checkout", "-q", "main")
+    await world.provision()
+    assert git_text(world.target(), "rev-parse", "HEAD") == work
+
+
+async def test_an_existing_branch_is_reset_to_a_base_that_was_named(world: World) -> None:
     run_git(world.source, "branch", "bb/env_1", "main")
     newer = commit_all(world.source, "second")
     await world.provision(base_branch="main")

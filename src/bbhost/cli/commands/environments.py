@@ -28,9 +28,11 @@ async def create(
     ] = Path(),
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
     branch: Annotated[
-        str | None, typer.Option(help="Branch of the worktree; made if missing.")
+        str | None, typer.Option(help="Branch of the worktree: continued if it exists, else made.")
     ] = None,
-    base: Annotated[str | None, typer.Option(help="Branch that a new branch starts at.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Branch to start at; a branch that exists is set to it.")
+    ] = None,
     unmanaged: Annotated[
         bool, typer.Option("--unmanaged", help="Work in PATH itself; it is never removed.")
     ] = False,
