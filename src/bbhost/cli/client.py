@@ -113,17 +113,20 @@ def _value(response: httpx.Response) -> object:
         ) from error
     if response.is_success:
         return data
+    raise refusal(response.status_code, data)
+
+
+def refusal(status: int, data: object) -> CommandError:
+    """Return how a command ends that the hub refuses: with a status, and a document that says why."""
     described = data if isinstance(data, dict) else {}
-    message = described.get("message") or f"The hub answered {response.status_code}"
+    message = described.get("message") or f"The hub answered {status}"
     code = described.get("code") or "failed"
-    if response.status_code == 401:
+    if status == 401:
         message = (
             "The hub does not accept the token; name its file with --token-file, "
             "or set BBHOST_TOKEN"
         )
-    raise CommandError(
-        _OUTCOMES.get(response.status_code, Outcome.REFUSED), str(message), code=str(code)
-    )
+    return CommandError(_OUTCOMES.get(status, Outcome.REFUSED), str(message), code=str(code))
 
 
 def _camel(name: str) -> str:

@@ -1,10 +1,12 @@
 """WebSockets of the hub: change notifications, attached terminals, streams of events."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from trio_websocket import (
     ConnectionClosed,
+    ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
     open_websocket_url,
@@ -24,7 +26,7 @@ async def open_socket(server: Server, path: str) -> AsyncIterator[WebSocketConne
     """Hold a socket of the hub.
 
     Raises:
-        CommandError: it cannot be opened. Its end is ``ConnectionClosed``, for the caller.
+        CommandError: it cannot be opened, or the hub refuses it. Its end is ``ConnectionClosed``, for the caller.
     """
     url = f"ws{server.url.removeprefix('http')}/api/v1{path}"
     headers = [(b"authorization", f"Bearer {server.token}".encode())] if server.token else []
@@ -37,6 +39,8 @@ async def open_socket(server: Server, path: str) -> AsyncIterator[WebSocketConne
             disconnect_timeout=CLOSE_SECONDS,
         ) as socket:
             yield socket
+    except ConnectionRejected as error:
+        raise _refusal(error) from error
     except HandshakeError as error:
         raise CommandError(
             Outcome.UNREACHABLE, f"The hub at {server.url} did not open a socket"
@@ -51,3 +55,13 @@ async def messages(socket: WebSocketConnection) -> AsyncGenerator[str, None]:
         except ConnectionClosed:
             return
         yield message if isinstance(message, str) else message.decode("utf-8", "replace")
+
+
+def _refusal(error: ConnectionRejected) -> CommandError:
+    from bbhost.cli.client import refusal  # not needed by those whose socket is opened
+
+    try:
+        described: object = json.loads(error.body or b"")
+    except ValueError:
+        described = None
+    return refusal(error.status_code, described)

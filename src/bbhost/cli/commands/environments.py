@@ -156,7 +156,12 @@ async def watch(
     from bbhost.cli.watching import watch_changes
 
     async with cli.client() as client:
-        only = (await find_environment(client, environment)).id if environment else None
+        only = None
+        if environment is not None:
+            found = await find_environment(client, environment)
+            only = found.id
+            if found.state == "destroyed":
+                note("(it is destroyed, and changes only when it is provisioned again)")
         await watch_changes(client.server, only, count, as_json=cli.json)
     return None
 
