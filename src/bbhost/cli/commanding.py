@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -138,6 +138,10 @@ def finish(body: Body, cli: Cli, given: Mapping[str, Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_BROKEN_PIPE) from None
     except KeyboardInterrupt:
+        if cli.json:
+            with suppress(OSError):  # what reads it may have been interrupted as well
+                said = {"code": "interrupted", "message": "Interrupted"}
+                say_json({"outcome": Outcome.INTERRUPTED, "error": said})
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except BbhostError as error:
         outcome = outcome_of(error)
