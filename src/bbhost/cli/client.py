@@ -73,7 +73,11 @@ class HubClient:
             raise CommandError(
                 Outcome.TIMEOUT, f"The hub at {self.server.url} did not answer in time"
             ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise CommandError(
+                Outcome.CONFIGURATION, f"{self.server.url!r} is not the URL of a hub: {error}"
+            ) from error
+        except httpx.HTTPError as error:
             raise CommandError(
                 Outcome.UNREACHABLE, f"The hub at {self.server.url} failed to answer: {error}"
             ) from error

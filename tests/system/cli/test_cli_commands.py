@@ -111,11 +111,20 @@ def test_a_failed_provisioning_is_said(up: CommandLine, tmp_path: Path) -> None:
 def test_exit_codes(cli: CommandLine) -> None:
     """Usage 2, nobody there 3, wrong configuration 78; and the words of them."""
     assert cli.run("env", "create", "--unknown").returncode == 2
+    assert cli.run("up", "--port", "99999").returncode == 2, "not the port that is left of it"
     assert cli.json("env", "ls", code=3)["outcome"] == "unreachable"
+    assert cli.json("env", "ls", "--server", "hub", code=78)["outcome"] == "configuration"
     assert cli.json("status", code=3)["health"] == "dead"
     assert cli.json("stop", code=4)["outcome"] == "not_found"
     (cli.place / "config.toml").write_text("nonsense = 1\n")
     assert cli.json("config", "show", code=78)["outcome"] == "configuration"
+
+
+def test_the_doctor_finds_nothing_wrong_before_the_first_start(cli: CommandLine) -> None:
+    """That nothing has been made yet is no fault."""
+    findings = cli.json("doctor")["findings"]
+    assert "ok" in [one["severity"] for one in findings if one["check"] == "disk"]
+    assert not cli.data_dir.exists()
 
 
 def test_help_changes_nothing(cli: CommandLine) -> None:

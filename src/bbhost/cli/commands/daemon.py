@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
     async def hub(
         cli: Cli,
         host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-        port: Annotated[int, typer.Option(help="Port to listen on; 0 picks one.")] = 38_886,
+        port: Annotated[
+            int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 picks one.")
+        ] = 38_886,
         allow_host: Annotated[
             list[str] | None,
             typer.Option(help="Name that a Host header may carry beside the loopback ones."),

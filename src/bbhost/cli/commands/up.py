@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     async def up(
         cli: Cli,
         port: Annotated[
-            int, typer.Option(help="Port of the hub; 0 picks a free one.")
+            int, typer.Option(min=0, max=65_535, help="Port of the hub; 0 picks a free one.")
         ] = DEFAULT_PORT,
         host: Annotated[str, typer.Option(help="Address the hub listens on.")] = "127.0.0.1",
         logs: Annotated[bool, typer.Option("--logs", help="Show the daemon's log here.")] = False,

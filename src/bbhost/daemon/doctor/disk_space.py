@@ -19,7 +19,7 @@ async def check_disk(subject: Subject) -> list[Finding]:
 
 def _look(data_dir: Path) -> list[Finding]:
     try:
-        found = os.statvfs(data_dir)
+        found = os.statvfs(_nearest(data_dir))
     except OSError as trouble:
         return [error(CHECK, f"cannot look at {data_dir}: {trouble.strerror}")]
     return judge_space(
@@ -41,3 +41,11 @@ def judge_space(place: str, free_bytes: int, free_inodes: int, inodes: int) -> l
     if inodes and free_inodes < LOW_INODES:
         return [warning(CHECK, f"{place}: {free_inodes} inodes are free", remedy=remedy)]
     return [ok(CHECK, f"{free_bytes / 1024**3:.1f} GiB are free")]
+
+
+def _nearest(place: Path) -> Path:
+    """Return ``place``, or before a daemon has ever run there the directory that will hold it."""
+    for candidate in (place, *place.parents):
+        if os.path.lexists(candidate):
+            return candidate
+    return place
