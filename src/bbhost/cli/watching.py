@@ -62,8 +62,8 @@ def _print(message: Json, only: str | None, as_json: bool) -> bool:
     if as_json:
         say_json(message)
         return True
-    text = f"{time.strftime('%H:%M:%S')}  {about or ''}  {_describe(kind, message)}"
-    say(clean(text))
+    parts = (time.strftime("%H:%M:%S"), about, _describe(kind, message))
+    say(clean("  ".join(part for part in parts if part)))
     return True
 
 

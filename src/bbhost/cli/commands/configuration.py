@@ -1,9 +1,11 @@
 """``bbhost config show``: every setting, its value, and where the value came from."""
 
+from pathlib import Path
+
 import typer
 
 from bbhost.cli.commanding import Answer, Cli, local_command
-from bbhost.cli.printing import say, say_table
+from bbhost.cli.printing import clean, say, say_table
 
 app = typer.Typer(name="config", help="Settings.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -32,10 +34,11 @@ def show(cli: Cli) -> Answer | None:
             ],
             "providers": {name: sorted(table) for name, table in config.providers.items()},
         },
-        lambda: _show(str(config.file), rows),
+        lambda: _show(config.file, rows),
     )
 
 
-def _show(file: str, rows: list[tuple[str, object, str, str]]) -> None:
-    say(f"Configuration file: {file}")
+def _show(file: Path, rows: list[tuple[str, object, str, str]]) -> None:
+    absent = "" if file.exists() else " (there is none)"
+    say(f"Configuration file: {clean(file)}{absent}")
     say_table(["setting", "value", "source", "meaning"], rows)

@@ -114,4 +114,6 @@ def _say_goodbye(terminal_id: str, attachment: "Attachment") -> None:
         return
     code = attachment.exited.exit_code
     how = f"exit code {code}" if code is not None else attachment.exited.close_reason
-    note(f"[the terminal has ended: {clean(how)}]")
+    # A shell that ended has ended its line; one that was ended stands at a prompt.
+    start = "" if code is not None else "\n"
+    note(f"{start}[the terminal has ended: {clean(how)}]")

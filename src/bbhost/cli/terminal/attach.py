@@ -10,6 +10,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from bbhost.cli.client import segment
 from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.place import Server
+from bbhost.cli.printing import note
 from bbhost.cli.sockets import messages, open_socket
 from bbhost.cli.terminal.keys import KeyScanner
 from bbhost.cli.terminal.local import raw_mode, read_input, window_size, write_output
@@ -96,7 +97,11 @@ class Attachment:
                     case "error":
                         error = structure(TerminalErrorMessage, message)
                         raise CommandError(Outcome.REFUSED, error.message, code=error.code)
-        raise CommandError(Outcome.UNREACHABLE, "The hub has closed the connection")
+        note("")  # the message is not to stand at the prompt of the shell
+        raise CommandError(
+            Outcome.UNREACHABLE,
+            "The hub has closed the connection; 'bbhost term ls' tells what became of the terminal",
+        )
 
     async def _print(self, data: bytes) -> None:
         self._modes.follow(data)
