@@ -88,6 +88,10 @@ class WatchRefusedError(BbhostError):
 # --- git ------------------------------------------------------------------------------------
 
 
+class UnreadableRepositoryError(BbhostError):
+    """Whether there is a repository cannot be told now; the code is the system's own (``EMFILE``, ...)."""
+
+
 class NotGitRepoError(BbhostError):
     """The workspace is not a git work tree."""
 

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.workspace import ManagedWorktreeSpec, WorkspaceKind
+from bbhost.errors import UnreadableRepositoryError
 from bbhost.workspace.managed_root import PERSONAL_WORKSPACES, WORKTREES
 from bbhost.workspace.registration import linked_git_dir, registrations
 from bbhost.workspace.removal import REMOVING_PREFIX
@@ -131,7 +132,7 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _note(found: dict[Path, None], path: Path) -> None:
-    with suppress(OSError):
+    with suppress(OSError, UnreadableRepositoryError):
         dirs = find_git_dirs(path)
         if dirs is not None:
             found[dirs.common_dir] = None

@@ -18,7 +18,7 @@ import trio
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.workspace import ManagedWorktreeSpec
 from bbhost.environment.supervisor import Supervisor
-from bbhost.errors import BbhostError
+from bbhost.errors import BbhostError, UnreadableRepositoryError
 from bbhost.session.clock import wall_clock_ms
 from bbhost.workspace.disk import on_disk
 from bbhost.workspace.tools import WorkspaceTools
@@ -89,7 +89,10 @@ async def _needed_for_rescues(
         needed.update(rescue.environment_id for rescue in rescues)
     for record in old:
         if isinstance(record.spec, ManagedWorktreeSpec):
-            dirs = await on_disk(find_git_dirs, Path(record.spec.source_path))
+            try:
+                dirs = await on_disk(find_git_dirs, Path(record.spec.source_path))
+            except UnreadableRepositoryError:
+                dirs = None
             if dirs is None or dirs.common_dir not in readable:
                 needed.add(record.environment_id)
     return needed

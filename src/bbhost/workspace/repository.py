@@ -8,13 +8,20 @@ with its own message: ``safe.directory`` (foreign ownership) and repository form
 files it includes.
 """
 
+import errno
 import re
 from pathlib import Path
 
 from attrs import frozen
 
+from bbhost.errors import UnreadableRepositoryError
+
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _TRUE = frozenset({"true", "yes", "on", "1"})
+_NOBODY_CAN_TELL = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+)
+"""A file that cannot be read for one of these may be there all the same."""
 SMALL_FILE_LIMIT = 1 << 20
 """Bytes read of HEAD, a ``.git`` file or ``config``; what lies beyond is not looked at."""
 
@@ -59,6 +66,10 @@ def discover_repository(path: Path | str) -> Repository | None:
 
     Args:
         path: a directory; symlinks are followed. A missing one gives None.
+
+    Raises:
+        UnreadableRepositoryError: nobody can tell at the moment. A server takes "no repository" for
+            leave to destroy, so that must not be said for want of a descriptor.
     """
     found = _search(Path(path))
     if found is None:
@@ -73,7 +84,11 @@ def discover_repository(path: Path | str) -> Repository | None:
 
 
 def find_git_dirs(path: Path | str) -> GitDirs | None:
-    """Return the git directories in force at ``path``, bare repositories and git dirs included."""
+    """Return the git directories in force at ``path``, bare repositories and git dirs included.
+
+    Raises:
+        UnreadableRepositoryError: nobody can tell at the moment.
+    """
     found = _search(Path(path))
     return None if found is None else found[1]
 
@@ -82,7 +97,8 @@ def git_dirs_of(git_dir: Path) -> GitDirs | None:
     """Return the directories of a git dir that is named outright, or None if it is not one."""
     try:
         git_dir = git_dir.resolve(strict=True)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError) as error:
+        _refuse_to_guess(git_dir, error)
         return None
     return _as_git_dir(git_dir)
 
@@ -136,8 +152,11 @@ def _search(path: Path) -> tuple[Path | None, GitDirs, Path] | None:
                 return place, dirs, directory
             if (dirs := _as_git_dir(place)) is not None:
                 return None, dirs, directory
-    except (OSError, RuntimeError):  # RuntimeError: a loop of symlinks, before Python 3.13
-        return None
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # RuntimeError: a loop of symlinks, before Python 3.13
+        _refuse_to_guess(path, error)
     return None
 
 
@@ -160,7 +179,8 @@ def _as_git_dir(place: Path) -> GitDirs | None:
         common = place / pointer.rstrip("\r\n")
         try:
             common = common.resolve(strict=True)
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError) as error:
+            _refuse_to_guess(common, error)
             return None
     if (common / "objects").is_dir() and (common / "refs").is_dir():
         return GitDirs(place, common)
@@ -184,7 +204,8 @@ def _work_tree(top: Path, dirs: GitDirs) -> Path | None:
     if configured:
         try:
             return (dirs.git_dir / configured).resolve(strict=True)
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError) as error:
+            _refuse_to_guess(dirs.git_dir / configured, error)
             return None
     return None if core.get("bare", "false").lower() in _TRUE else top
 
@@ -218,5 +239,15 @@ def _read_small(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             return file.read(SMALL_FILE_LIMIT).decode("utf-8", "surrogateescape")
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        _refuse_to_guess(path, error)
         return None
+
+
+def _refuse_to_guess(path: Path, error: Exception) -> None:
+    """Return where ``error`` says that nothing is there; raise where it only says that nobody can tell."""
+    if isinstance(error, OSError) and error.errno in _NOBODY_CAN_TELL:
+        raise UnreadableRepositoryError(
+            f"Whether there is a git repository cannot be told: {path}: {error.strerror}",
+            code=errno.errorcode[error.errno],
+        ) from error

@@ -61,21 +61,22 @@ async def temporary_worktree(
         yield path
     except BaseException:
         # Why the operation failed is what whoever waits for it has to know.
-        try:
-            await _remove_in_time(tools, repository.common_dir, path)
-        except WorktreeCleanupError as error:
-            logger.warning("%s", error.message)
+        with trio.move_on_after(CLEANUP_SECONDS, shield=True) as cleaning:
+            try:
+                await _remove(tools, repository.common_dir, path)
+            except WorktreeCleanupError as error:
+                logger.warning("%s", error.message)
+        if cleaning.cancelled_caught:
+            logger.warning("%s", _took_too_long(path))
         raise
-    await _remove_in_time(tools, repository.common_dir, path)
-
-
-async def _remove_in_time(tools: WorkspaceTools, common_dir: Path, path: Path) -> None:
     with trio.move_on_after(CLEANUP_SECONDS, shield=True) as cleaning:
-        await _remove(tools, common_dir, path)
+        await _remove(tools, repository.common_dir, path)
     if cleaning.cancelled_caught:
-        raise WorktreeCleanupError(
-            f"Removing the temporary worktree {path} took more than {CLEANUP_SECONDS:.0f} seconds"
-        )
+        raise WorktreeCleanupError(_took_too_long(path))
+
+
+def _took_too_long(path: Path) -> str:
+    return f"Removing the temporary worktree {path} took more than {CLEANUP_SECONDS:.0f} seconds"
 
 
 async def sweep_temporary_worktrees(tools: WorkspaceTools) -> int:

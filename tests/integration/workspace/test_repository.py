@@ -1,11 +1,13 @@
 """Finding a repository by reading files agrees with ``git rev-parse --is-inside-work-tree``."""
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
 import pytest
 
+from bbhost.errors import UnreadableRepositoryError
 from bbhost.workspace.git import Git
 from bbhost.workspace.repository import (
     Head,
@@ -249,3 +251,18 @@ async def test_poisoned_variables_change_nothing(
     assert Path(top.stdout.decode().strip()) == repo
     assert not marker.exists()
     assert sorted(path.stat().st_mtime_ns for path in sentinel.rglob("*")) == before
+
+
+def test_no_repository_is_not_said_for_want_of_a_descriptor(repo: Path):
+    """A server takes "not a repository" for leave to destroy."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        with pytest.raises(UnreadableRepositoryError, match="cannot be told") as caught:
+            discover_repository(repo)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert caught.value.code == "EMFILE"
+    assert discover_repository(repo) is not None
