@@ -189,7 +189,9 @@ class Terminal:
                 self.scrollback.append(shell.pty.take_unread())
                 self._left.set()
             else:
-                await self._end(shell, exit_status)
+                # Budget: the two waits of the ending itself.
+                with trio.move_on_after(2 * EXITED_SECONDS, shield=True):
+                    await self._end(shell, exit_status)
 
     async def _end(self, shell: LiveShell, exit_status: int | None) -> None:
         self._shell = None
