@@ -12,6 +12,10 @@ from bbhost.processes.spawn import started_children
 
 _PR_SET_CHILD_SUBREAPER = 36
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background: children would ignore it as well, and shells could not trap it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def _stop_adopting_orphans() -> None:
     """Let init reap orphans again: a keeper made this process their subreaper, and ended with its test.

@@ -19,7 +19,7 @@ from bbhost.daemon.restart.descriptors import take_descriptors
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError, ConfigError
-from bbhost.processes.spawn import keep_files_private
+from bbhost.processes.spawn import keep_files_private, let_children_be_interrupted
 from bbhost.toolkit.groups import leaves, split_cancelled
 from bbhost.toolkit.tick import Tick
 
@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     file = config.get("log_file")
     set_up_logs(config.get("log_level"), config.get("log_format"), Path(file) if file else None)
     keep_files_private()
+    let_children_be_interrupted()
     share_one_heap()
     settle_memory()
     return exit_code_for(trio.run(_run, config, take_notifier(), take_descriptors()))

@@ -48,6 +48,22 @@ _childrens_umask = -1
 hence one variable for the whole program."""
 
 
+def let_children_be_interrupted() -> None:
+    """Keep from children what this process was told to ignore; once, in the main thread, at start.
+
+    ``nohup`` and the ``&`` of a script make a program ignore SIGINT and SIGQUIT, and all that it
+    starts: Ctrl-C would do nothing in a terminal. A handler that does nothing is as good as ignoring
+    here, and is no more in the program that a child turns into.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _ignore)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    return
+
+
 def keep_files_private() -> None:
     """Make files that this process makes from now on readable by its user alone.
 

@@ -28,7 +28,7 @@ def commit_on_branch(world: World, name: str = "bb/env_1") -> str:
 async def test_commits_that_only_the_branch_has_are_kept(world: World) -> None:
     """Listed, dated, with the branch's name; the old tip is the parent."""
     commit = commit_on_branch(world)
-    await world.provision()
+    await world.provision(base_branch="main")
     assert git_text(world.target(), "rev-parse", "HEAD") == git_text(
         world.source, "rev-parse", "main"
     )
@@ -48,12 +48,12 @@ async def test_commits_that_something_else_leads_to_are_not_kept_twice(
 ) -> None:
     commit = commit_on_branch(world)
     run_git(world.source, *keeper, commit)
-    await world.provision()
+    await world.provision(base_branch="main")
     assert await list_rescues(world.tools.git, world.source) == []
 
 
 async def test_a_new_branch_costs_nothing(world: World) -> None:
-    await world.provision()
+    await world.provision(base_branch="main")
     assert "fast-import" not in world.tools.git.statistics().processes
     assert await list_rescues(world.tools.git, world.source) == []
 
@@ -64,6 +64,6 @@ async def test_what_cannot_be_kept_is_not_reset(world: World) -> None:
     # A ref beneath which another must go cannot be made.
     run_git(world.source, "update-ref", "refs/bbhost/rescue", "main")
     with pytest.raises(GitCommandError):
-        await world.provision()
+        await world.provision(base_branch="main")
     assert git_text(world.source, "rev-parse", "bb/env_1") == commit
     assert not world.target().exists()

@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,23 @@ async def test_a_terminal_where_there_is_no_git(
             assert (await one.exited())["closeReason"] == "environment-destroyed"
             assert not Path(personal["workspacePath"]).exists()
             assert two.all("exited") == []
+
+
+async def test_what_the_daemon_was_told_to_ignore_is_not_ignored_in_a_terminal(
+    server: StockServer, data_dir: Path, tmp_path: Path
+) -> None:
+    """nohup, or a script's background: Ctrl-C works in the shells all the same."""
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    wrapper = ("sh", "-c", "trap '' INT QUIT TSTP; exec \"$@\"", "sh")
+    with trio.fail_after(60):
+        async with run_daemon_process(server, data_dir, wrapper=wrapper, **FLAGS):
+            one = Terminal(server, "term_1", unmanaged_context(plain), "env_plain")
+            await one.open(80, 24)
+            ignored = int((await one.ask("grep SigIgn /proc/self/status")).split()[1], 16)
+            # Not SIGTSTP: some shells ignore it themselves.
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                assert not ignored & 1 << (number - 1), number.name
 
 
 async def test_a_lost_link_and_a_new_one(server: StockServer, data_dir: Path, repo: Path) -> None:
