@@ -27,10 +27,8 @@ QUICK = {
     ("provision", "provision.worktree_added"),
     ("destroy", "trash.moved"),
     ("destroy", "report.posted"),
-    ("commit", "commit.committed"),
-    ("merge", "merge.published"),
 }
-"""These run with the slow tests; all others take minutes and are marked long."""
+"""These run with the slow tests, beside ``test_crashes.py``; all others take minutes and are marked long."""
 EXPANSIONS = {
     "teardown.{stage.name}": [f"teardown.{stage.name}" for stage in TEARDOWN],
     "journal.{decision.event}": [f"journal.{event}" for event in EnvironmentEvent],

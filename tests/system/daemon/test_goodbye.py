@@ -10,7 +10,7 @@ from wsproto.events import CloseConnection
 
 from tests.fakes import http_server
 from tests.fakes.stock_server import StockServer
-from tests.system.daemon.harness import run_daemon_process
+from tests.system.daemon.harness import run_daemon_process, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +44,8 @@ async def test_the_socket_is_closed_in_good_order(
     monkeypatch.setattr(http_server.ServerSocket, "receive", watched)
     with trio.fail_after(30):
         async with run_daemon_process(server, data_dir) as daemon:
+            # An answer shows that the session is open on the daemon's side, too.
+            await succeed(server, {"type": "replay.capture_list"})
             assert await daemon.terminate() == 0
         await ended.wait()
     assert closes == [1000]
