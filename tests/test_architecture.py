@@ -80,6 +80,7 @@ def package_of(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
+@pytest.mark.slow
 def test_arrows_go_down_only() -> None:
     """A module imports packages of lower levels, and its own."""
     wrong = [

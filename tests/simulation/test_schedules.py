@@ -25,6 +25,7 @@ def test_new_schedules_break_no_law() -> None:
         seed += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", FIXED)
 def test_fixed_schedules_break_no_law(seed: int) -> None:
     """The same for everybody, so that a failure is a change of the code."""

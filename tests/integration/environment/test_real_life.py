@@ -27,6 +27,7 @@ def kernel_watches() -> int:
     return count
 
 
+@pytest.mark.slow
 async def test_the_whole_life(host: Host, repo: Path) -> None:
     """Provisioned, edited, noticed, asked, destroyed; nothing is left of it."""
     made = await host.supervisor.provision(ONE, host.spec(ONE, repo))
@@ -102,6 +103,7 @@ async def test_one_commit_among_siblings_costs_each_of_them_nothing(
     assert host.tools.git.statistics().total - before <= 5
 
 
+@pytest.mark.slow
 async def test_after_a_restart_environments_are_watched_before_anybody_asks(
     tmp_path: Path, repo: Path
 ) -> None:
@@ -116,6 +118,7 @@ async def test_after_a_restart_environments_are_watched_before_anybody_asks(
         assert host.posts[0] == (ONE, EnvironmentChange.WORK_STATUS)
 
 
+@pytest.mark.slow
 async def test_edits_to_untracked_files_and_with_equal_line_counts_are_told(
     host: Host, repo: Path
 ) -> None:
@@ -136,6 +139,7 @@ async def test_edits_to_untracked_files_and_with_equal_line_counts_are_told(
     await host.wait_posts(posts + 1)
 
 
+@pytest.mark.slow
 async def test_ignored_directories_are_not_watched(host: Host, repo: Path) -> None:
     """A big node_modules costs no watch, whenever it is made."""
     made = await host.supervisor.provision(ONE, host.spec(ONE, repo))
@@ -166,6 +170,7 @@ async def test_a_personal_directory_is_not_recreated_by_a_status(host: Host) -> 
     assert not path.exists()
 
 
+@pytest.mark.slow
 async def test_a_failed_setup_script_leaves_nothing(host: Host, repo: Path) -> None:
     """Worktree, registration and empty parent are gone; the branch stays."""
     (repo / ".bb-env-setup.sh").write_text("echo trying; mkdir made; exit 9\n")

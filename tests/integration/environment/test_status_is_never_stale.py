@@ -212,6 +212,7 @@ async def test_for_an_hour_of_work_no_status_is_stale(tmp_path: Path, user: Path
     assert set(kinds) == set(git_churn.KINDS)
 
 
+@pytest.mark.slow
 async def test_what_the_kernel_does_not_tell_is_found_by_the_sample(
     tmp_path: Path, host: Host, repo: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

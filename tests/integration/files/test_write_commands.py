@@ -82,6 +82,7 @@ async def test_content_may_be_base64_and_any_text(files: HostFiles, world: World
     assert not (world.root / "bad").exists()
 
 
+@pytest.mark.slow
 async def test_names_as_long_as_the_file_system_takes_can_be_written(
     files: HostFiles, world: World
 ) -> None:

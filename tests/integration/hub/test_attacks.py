@@ -342,6 +342,7 @@ async def test_a_body_that_does_not_come_is_408(tight: HubAddress) -> None:
                 pass
 
 
+@pytest.mark.slow
 async def test_a_slow_request_head_is_cut_off(tight: HubAddress) -> None:
     """Trickling headers do not keep a connection."""
     stream = await trio.open_tcp_stream("127.0.0.1", tight.port)
@@ -361,6 +362,7 @@ async def test_a_slow_request_head_is_cut_off(tight: HubAddress) -> None:
                 nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_connections_are_bounded_and_given_back(tight: HubAddress) -> None:
     """Beyond the bound a connection is closed at once; when others end there is room again."""
     streams = [await trio.open_tcp_stream("127.0.0.1", tight.port) for _ in range(9)]

@@ -81,6 +81,7 @@ async def test_a_provisioned_environment_is_ready_with_its_transcript(
         assert [entry["key"] for entry in transcript["entries"]] == ["workspace-branch"]
 
 
+@pytest.mark.slow
 async def test_a_failed_provision_is_an_error_and_can_be_provisioned_again(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -147,6 +148,7 @@ async def test_a_request_without_a_daemon_is_503(
     assert response.json()["code"] == "host_disconnected"
 
 
+@pytest.mark.slow
 async def test_a_destroy_while_the_host_is_away_is_delivered_later(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -250,6 +252,7 @@ async def test_an_unanswered_request_is_504_and_its_command_withdrawn(start_hub:
         assert await daemon.fetch() == []
 
 
+@pytest.mark.slow
 async def test_requests_that_make_no_sense_are_400(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

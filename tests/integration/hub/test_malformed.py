@@ -71,6 +71,7 @@ async def test_what_is_not_a_json_object_is_400(api: httpx.AsyncClient, text: by
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
 
 
+@pytest.mark.slow
 async def test_half_characters_in_names_do_not_stop_a_batch(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

@@ -301,6 +301,7 @@ async def state_of(api: httpx.AsyncClient, terminal_id: str) -> tuple[str, str |
     return shown["state"], shown["closeReason"]
 
 
+@pytest.mark.slow
 async def test_a_terminal_that_the_daemon_still_has_goes_on(
     hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

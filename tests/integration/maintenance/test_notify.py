@@ -64,6 +64,7 @@ def test_every_message_arrives_in_its_form(listener: socket.socket) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_nobody_listening_is_no_fault(tmp_path: Path) -> None:
     """No socket, a dead one, a full one, and a kind we do not know: nothing waits, nothing fails."""
     assert not take_notifier({}).is_wanted

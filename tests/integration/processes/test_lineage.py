@@ -119,6 +119,7 @@ async def test_what_an_earlier_pass_recorded_is_remembered(
     assert pid in {process.pid for process in report.ended}
 
 
+@pytest.mark.slow
 async def test_orphans_are_reaped_and_no_exit_code_is_stolen(
     keeper: ProcessKeeper, tmp_path: Path
 ):

@@ -90,6 +90,7 @@ async def test_a_record_that_does_not_fit_kills_nobody(
     stranger.wait()
 
 
+@pytest.mark.slow
 async def test_a_daemon_started_inside_its_own_environment_does_not_end_itself(
     token: Token, tmp_path: Path
 ):

@@ -76,6 +76,7 @@ async def test_a_tool_is_called_after_the_events_so_far(rig: Rig) -> None:
     assert rig.server.tool_calls[0]["arguments"] == {"text": "hello"}
 
 
+@pytest.mark.slow
 async def test_a_tool_is_not_called_when_the_events_do_not_arrive(rig: Rig) -> None:
     rig.server.fail("session/events", 500, {"code": "x", "message": "x"}, times=1000)
     await begin_turn(rig)
@@ -118,6 +119,7 @@ async def test_a_question_of_an_unknown_thread_fails_at_once(rig: Rig) -> None:
         await rig.session.calls.ask_person(question())
 
 
+@pytest.mark.slow
 async def test_questions_are_taken_back_when_there_is_a_session_again(rig: Rig) -> None:
     await begin_turn(rig)
     await rig.session.calls.ask_person(question())
@@ -266,6 +268,7 @@ async def test_an_answer_that_is_too_large_is_an_error(
         await rig.session.calls.read_attachment(THREAD, "proj_1", "big")
 
 
+@pytest.mark.slow
 async def test_app_data_that_has_no_form_on_the_wire_is_not_taken(rig: Rig) -> None:
     """One such file must not keep all others from being told."""
     value: list[object] = []

@@ -44,6 +44,7 @@ async def test_a_command_is_answered(rig: Rig) -> None:
     }
 
 
+@pytest.mark.slow
 async def test_commands_that_waited_for_the_daemon_are_run(
     server: StockServer, journal_path: Path
 ) -> None:
@@ -59,6 +60,7 @@ async def test_commands_without_a_hint_are_found(rig: Rig) -> None:
     assert (await rig.server.wait_result(row))["ok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "type_", "code"),
     [
@@ -234,6 +236,7 @@ async def test_commands_left_behind_are_run_without_a_server(
 # --- beside each other ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_slow_command_delays_nobody_else(server: StockServer, journal_path: Path) -> None:
     slow = Gate()
     status = Gate(result=EmptyResult())
@@ -272,6 +275,7 @@ async def test_at_most_32_commands_run_at_a_time(server: StockServer, journal_pa
     assert gate.most == 32
 
 
+@pytest.mark.slow
 async def test_no_more_than_the_limit_is_fetched(
     server: StockServer, journal_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

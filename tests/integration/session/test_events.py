@@ -81,6 +81,7 @@ async def test_a_turn_arrives_in_order_and_in_few_posts(rig: Rig) -> None:
     assert posts(rig.server) <= 4
 
 
+@pytest.mark.slow
 async def test_a_talkative_agent_costs_its_events_once(rig: Rig) -> None:
     """Nothing is posted twice, however long the spool is."""
     count = 2000
@@ -117,6 +118,7 @@ async def test_events_survive_the_daemon(server: StockServer, journal_path: Path
     assert types(server) == ["turn/started", "turn/completed", "thread/started"]
 
 
+@pytest.mark.slow
 async def test_events_wait_for_a_session(rig: Rig) -> None:
     first = await rig.server.wait_connected()
     rig.server.fail("session/open", 0, times=2)
@@ -127,6 +129,7 @@ async def test_events_wait_for_a_session(rig: Rig) -> None:
     await rig.server.wait(lambda: len(rig.server.events) == 2)
 
 
+@pytest.mark.slow
 async def test_an_answer_that_is_lost_stores_nothing_twice(rig: Rig) -> None:
     rig.server.fail(EVENTS, 0, after=True, times=2)
     await rig.session.events.publish(turn_started())
@@ -147,6 +150,7 @@ async def test_events_of_a_thread_that_is_not_ours_are_dropped(
     assert caplog.text.count("thr_foreign are not wanted") == 1
 
 
+@pytest.mark.slow
 async def test_a_refused_event_is_set_aside_and_the_others_arrive(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,6 +194,7 @@ async def test_an_event_that_breaks_the_contract_is_not_published(
     assert "breaks the contract" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_flush_without_a_session_fails(rig: Rig) -> None:
     await rig.server.wait_connected()
     rig.server.fail("session/open", 0, times=1000)
@@ -201,6 +206,7 @@ async def test_a_flush_without_a_session_fails(rig: Rig) -> None:
         await rig.session.events.flush_required(THREAD)
 
 
+@pytest.mark.slow
 async def test_a_required_flush_tries_several_times(rig: Rig) -> None:
     rig.server.fail(EVENTS, 503, {"code": "busy", "message": "busy"}, times=3)
     await rig.session.events.publish(completed())

@@ -58,6 +58,7 @@ async def test_results_survive_the_daemon(server: StockServer, journal_path: Pat
         assert rig.session.statistics()[0].finished == 0, "nothing ran twice"
 
 
+@pytest.mark.slow
 async def test_results_go_in_the_order_in_which_they_were_made(
     server: StockServer, journal_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ async def test_a_command_whose_every_result_is_refused_is_given_up(rig: Rig) -> 
     assert await rig.journal.outbox(9) == []
 
 
+@pytest.mark.slow
 async def test_a_result_over_which_the_server_fails_does_not_block_the_others(
     server: StockServer, journal_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ async def test_a_result_over_which_the_server_fails_does_not_block_the_others(
         assert (await server.wait_result(bad))["ok"], "it gets its turn again"
 
 
+@pytest.mark.slow
 async def test_an_answer_that_makes_no_sense_is_not_an_acknowledgement(rig: Rig) -> None:
     rig.server.fail(RESULT, 200, {"hello": 1})
     rig.server.fail(RESULT, 200, b"<html>")

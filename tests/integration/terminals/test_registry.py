@@ -108,6 +108,7 @@ async def test_after_closing_all_none_is_opened(
         assert (await sink.wait_error("late")).code == "terminal_open_failed"
 
 
+@pytest.mark.slow
 async def test_a_shell_that_cannot_be_killed_is_given_up(
     directory: TerminalDirectory,
     place: TerminalPlace,

@@ -215,6 +215,7 @@ async def test_a_flood_without_a_link_is_bounded(
 # --- flow control ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_full_link_stops_the_program(
     directory: TerminalDirectory, program: Programs, sink: RecordingSink, workspace: Path
 ) -> None:

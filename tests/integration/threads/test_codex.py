@@ -198,6 +198,7 @@ async def test_a_turn_that_fails(rig: Rig) -> None:
     assert rig.server.of(e.ProviderErrorEvent)[0].error_info.category == "rate-limit"
 
 
+@pytest.mark.slow
 async def test_an_agent_that_never_answers(tmp_path, monkeypatch) -> None:
     """Identity has a deadline; the command fails cleanly and no process is left."""
     monkeypatch.setenv("FAKE_CODEX_SILENT", "1")
@@ -243,6 +244,7 @@ async def test_a_redelivered_command_does_not_start_two_turns(rig: Rig) -> None:
     assert rig.server.text() == "once"
 
 
+@pytest.mark.slow
 async def test_models_and_archive(rig: Rig, monkeypatch, tmp_path) -> None:
     """Questions without a thread are asked of a process of their own."""
     log = tmp_path / "log"

@@ -80,6 +80,7 @@ async def test_an_interrupt_ends_what_the_command_started(rig: Rig) -> None:
     await rig.wait_no_processes()
 
 
+@pytest.mark.slow
 async def test_steering_a_command_makes_it_the_next_turn(rig: Rig) -> None:
     """There is nothing to add to; the request is not lost."""
     await rig.start("shell", "echo go; read x < fifo || sleep 0.3")
@@ -91,6 +92,7 @@ async def test_steering_a_command_makes_it_the_next_turn(rig: Rig) -> None:
     assert "next" in rig.server.text()
 
 
+@pytest.mark.slow
 async def test_a_flood(rig: Rig) -> None:
     """Thirty megabytes: the bound of a turn is passed on, the rest is read and dropped."""
     await rig.start("shell", "head -c 31457280 /dev/zero | tr '\\0' x")

@@ -25,6 +25,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 async def test_a_command_that_leaves_something_running_has_ended(rig: Rig) -> None:
     """A development server in the background keeps stdout; what the command said is told all the same."""
     await rig.start("shell", "echo hi; sleep 1000 &")

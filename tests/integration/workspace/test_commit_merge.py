@@ -196,6 +196,7 @@ async def test_conflicts_are_named(world: World) -> None:
         await merge(world)
 
 
+@pytest.mark.slow
 async def test_merges_into_one_branch_follow_each_other(world: World) -> None:
     """Two at a time would make the second fail because the target moved."""
     run_git(world.source, "branch", "release")
@@ -232,6 +233,7 @@ async def test_a_target_that_moved_is_not_overwritten(world: World) -> None:
     assert git_text(world.source, "rev-parse", "release") == moved
 
 
+@pytest.mark.slow
 async def test_a_published_merge_is_recognised_afterwards(world: World) -> None:
     (world.target() / "x").write_text("x")
     commit_all(world.target(), "x")
@@ -277,6 +279,7 @@ async def test_cancelling_publishes_nothing_and_cleans_up(
     assert_no_temporary_worktree(world)
 
 
+@pytest.mark.slow
 async def test_sweeping_finds_what_a_crash_left(world: World, tmp_path: Path) -> None:
     """With and without its files, and after its repository has gone."""
     repository = repository_of(world.target())

@@ -123,6 +123,7 @@ async def test_tracked_changes_equal_plain_git(repo: Path):
     assert diff.shortstat == stat.removeprefix(" ")
 
 
+@pytest.mark.slow
 async def test_submodule_equals_plain_git(repo: Path, tmp_path: Path):
     """Work inside a submodule shows as git shows it."""
     library = make_repository(tmp_path / "library")

@@ -76,6 +76,7 @@ async def test_output_beyond_the_limit_is_a_failure(repo: Path):
     assert len(b"".join(pieces)) == 41
 
 
+@pytest.mark.slow
 async def test_deadline_ends_the_child_and_its_children(repo: Path, tmp_path: Path):
     """A child beyond its deadline is ended with its process group, and the error says so."""
     program, pids = sleeping_git(tmp_path)

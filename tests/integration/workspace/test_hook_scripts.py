@@ -28,6 +28,7 @@ async def test_teardown_runs_in_the_workspace_and_is_told(repo: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "detail"),
     [("exit 7", "exit status 7"), ("kill -TERM $$", "signal 15"), ("sleep 60", "longer than")],

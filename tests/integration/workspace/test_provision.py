@@ -90,6 +90,7 @@ async def test_the_transcript_is_the_contracts(world: World) -> None:
     assert by_key["workspace-branch"].metadata == {"branchName": "bb/env_1", "sha": sha}
 
 
+@pytest.mark.slow
 async def test_costs_two_processes_however_many_siblings(world: World) -> None:
     """One reads the branches and one makes the worktree; siblings add none."""
     for number in range(12):
@@ -290,6 +291,7 @@ async def test_a_failing_set_up_undoes_everything_but_the_branch(
     assert git_text(world.source, "branch", "--list", "bb/env_1")
 
 
+@pytest.mark.slow
 async def test_a_set_up_that_takes_too_long_is_killed_with_what_it_started(world: World) -> None:
     (world.source / ".bb-env-setup.sh").write_text(
         "trap '' TERM\nsleep 60 & echo pid $!\nwhile :; do sleep 0.1; done\n"

@@ -349,6 +349,7 @@ async def test_rolling_back_what_git_was_killed_in(world: World, state: str) -> 
     assert (await world.provision()).created
 
 
+@pytest.mark.slow
 async def test_removing_while_siblings_are_made(world: World) -> None:
     """The repository's lock keeps git's registrations whole."""
     with trio.fail_after(60):

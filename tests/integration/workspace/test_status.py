@@ -346,6 +346,7 @@ async def test_fingerprint_stays_while_nothing_changes(reader: Reader, repo: Pat
     assert (await reader.read("main")).fingerprint == first
 
 
+@pytest.mark.slow
 async def test_fingerprint_follows_every_kind_of_change(reader: Reader, repo: Path):
     """Edits that leave status and line counts equal, edits of untracked files, commits, branches."""
     seen = {(await reader.read()).fingerprint}

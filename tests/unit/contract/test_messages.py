@@ -79,6 +79,7 @@ IDS = st.text(min_size=1).map(TerminalId)
 CHUNKS = st.builds(TerminalChunk, st.integers(0, 2**53 - 1), st.binary(min_size=1, max_size=300))
 
 
+@pytest.mark.slow
 @given(IDS, CHUNKS)
 def test_output_written_the_short_way_is_the_same(terminal_id: TerminalId, chunk: TerminalChunk):
     message = TerminalOutput(terminal_id, chunk)
@@ -86,6 +87,7 @@ def test_output_written_the_short_way_is_the_same(terminal_id: TerminalId, chunk
     assert encode_terminal_output(terminal_id, chunk.seq, chunk.data) == encode_json(message)
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1), IDS, st.lists(CHUNKS, max_size=4), st.integers(0, 2**53 - 1))
 def test_a_replay_written_the_short_way_is_the_same(
     request_id: str, terminal_id: TerminalId, chunks: list[TerminalChunk], next_seq: int

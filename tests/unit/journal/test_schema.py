@@ -89,6 +89,7 @@ def test_a_newer_journal_is_left_alone(journal_path: Path) -> None:
     assert journal_path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_left_alone(journal_path: Path) -> None:
     connection = open_database(journal_path)
     with connection:
