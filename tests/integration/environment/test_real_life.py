@@ -64,6 +64,7 @@ async def test_the_whole_life(host: Host, repo: Path) -> None:
     assert kernel_watches() == 0
 
 
+@pytest.mark.slow
 async def test_status_of_an_unchanged_worktree_runs_no_git(host: Host, repo: Path) -> None:
     """Fifty polls, no process; one edit, at most three."""
     made = await host.supervisor.provision(ONE, host.spec(ONE, repo))

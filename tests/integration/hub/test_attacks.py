@@ -327,6 +327,7 @@ async def test_bodies_are_bounded(tight: HubAddress) -> None:
                 nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_body_that_does_not_come_is_408(tight: HubAddress) -> None:
     """The connection is closed with it."""
     stream = await trio.open_tcp_stream("127.0.0.1", tight.port)

@@ -99,6 +99,7 @@ async def test_a_failed_provision_is_an_error_and_can_be_provisioned_again(
         assert again.json()["error"] is None
 
 
+@pytest.mark.slow
 async def test_status_and_diff_come_from_the_daemon(
     api: httpx.AsyncClient, daemon: ContractDaemon, nursery: trio.Nursery
 ) -> None:
@@ -134,6 +135,7 @@ async def test_status_and_diff_come_from_the_daemon(
         assert response.json() == {"code": "not_git_repo", "message": "no repository here"}
 
 
+@pytest.mark.slow
 async def test_a_request_without_a_daemon_is_503(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -170,6 +172,7 @@ async def test_a_destroy_while_the_host_is_away_is_delivered_later(
     assert [one["id"] for one in listed.json()["environments"]] == [environment["id"]]
 
 
+@pytest.mark.slow
 async def test_session_open_lists_live_and_retires_what_is_not(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -241,6 +244,7 @@ async def _poll(daemon: ContractDaemon) -> dict[str, Any]:
             await trio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_an_unanswered_request_is_504_and_its_command_withdrawn(start_hub: Any) -> None:
     """The caller gets 504; a command that was never handed out is not left in the queue."""
     hub: HubAddress = await start_hub(request_seconds=0.1)

@@ -38,6 +38,7 @@ async def test_an_enroll_key_works_once(hub: HubAddress, api: httpx.AsyncClient)
     assert (await try_key("x", extra="1")).status_code == 400
 
 
+@pytest.mark.slow
 async def test_enrolling_again_disables_the_older_key(
     hub: HubAddress, api: httpx.AsyncClient
 ) -> None:
@@ -171,6 +172,7 @@ async def test_the_handshake_of_the_daemon_socket(hub: HubAddress, daemon: Contr
         assert await status_of(session_id=other.session_id) == 403
 
 
+@pytest.mark.slow
 async def test_a_long_poll_returns_when_a_command_is_queued(
     api: httpx.AsyncClient, daemon: ContractDaemon, nursery: trio.Nursery
 ) -> None:
@@ -207,6 +209,7 @@ async def test_fetch_with_a_malformed_query_is_500(daemon: ContractDaemon) -> No
         assert (response.status_code, response.json()["code"]) == (500, "internal_error")
 
 
+@pytest.mark.slow
 async def test_a_result_that_does_not_fit_is_refused(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -228,6 +231,7 @@ async def test_a_result_that_does_not_fit_is_refused(
         assert shown["error"]["code"] == "EACCES"
 
 
+@pytest.mark.slow
 async def test_environment_changes_are_broadcast_or_refused(
     hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

@@ -122,6 +122,7 @@ async def test_a_terminal_from_opening_to_exit(
             assert (await late.receive())["type"] == "exited"
 
 
+@pytest.mark.slow
 async def test_two_viewers_see_the_same_and_a_leaver_disturbs_nobody(
     hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -245,6 +246,7 @@ async def test_a_refused_terminal_is_the_daemons_error(
         assert (await api.get("/terminals")).json() == {"terminals": []}
 
 
+@pytest.mark.slow
 async def test_a_terminal_that_does_not_open_is_closed(start_hub: Any) -> None:
     """504, and the daemon is told to close it with ``open-timeout``."""
     hub: HubAddress = await start_hub(terminal_open_seconds=0.1)

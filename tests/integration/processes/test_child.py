@@ -162,6 +162,7 @@ async def test_a_failing_on_output_ends_the_child(token: Token, tmp_path: Path):
     assert token.alive() == []
 
 
+@pytest.mark.slow
 async def test_many_short_children_at_once(tmp_path: Path):
     """Exit statuses are never mixed up, and descriptors and children return to the baseline."""
     before = len(list(Path("/dev/fd").iterdir()))

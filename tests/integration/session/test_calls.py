@@ -192,6 +192,7 @@ async def test_terminal_messages_go_both_ways_in_order(rig: Rig) -> None:
     assert isinstance(rig.daemon.terminal_messages[0], TerminalInput)
 
 
+@pytest.mark.slow
 async def test_a_server_that_stops_reading_stops_those_who_send(
     server: StockServer, journal_path: Path
 ) -> None:

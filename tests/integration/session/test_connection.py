@@ -58,6 +58,7 @@ async def test_a_server_with_the_live_list_is_understood(
         assert rig.daemon.opened[0].live_environment_ids == ("env_1",)
 
 
+@pytest.mark.slow
 async def test_heartbeats_keep_the_lease(server: StockServer, journal_path: Path) -> None:
     server.heartbeat_interval_ms = 20
     async with run_rig(server, journal_path):
@@ -100,6 +101,7 @@ async def test_a_replaced_daemon_stops(rig: Rig) -> None:
     assert len(rig.server.sessions) == 1
 
 
+@pytest.mark.slow
 async def test_the_reason_decides_also_when_a_request_noticed_the_end_first(rig: Rig) -> None:
     """Otherwise two daemons of one host could take each other's place for ever."""
     session = await rig.server.wait_connected()
@@ -169,6 +171,7 @@ async def test_a_wrong_key_at_the_start_is_fatal(server: StockServer, journal_pa
             pass
 
 
+@pytest.mark.slow
 async def test_no_session_within_the_start_up_time_is_fatal(
     server: StockServer, journal_path: Path
 ) -> None:
@@ -179,6 +182,7 @@ async def test_no_session_within_the_start_up_time_is_fatal(
     assert len(server.sessions) > 1, "it was tried again"
 
 
+@pytest.mark.slow
 async def test_a_server_that_does_not_answer_at_the_start_is_fatal(
     server: StockServer, journal_path: Path
 ) -> None:
@@ -204,6 +208,7 @@ async def test_messages_that_are_not_understood_are_ignored(
     assert "watch-set.replace" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_flood_of_nonsense_leads_to_a_new_session(rig: Rig) -> None:
     first = await rig.server.wait_connected()
     for _ in range(link.INVALID_LIMIT + 1):

@@ -283,6 +283,7 @@ async def test_too_much_progress_is_dropped_and_nothing_else(
     assert "81 pieces of progress were dropped" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_full_spool_holds_up_those_who_publish(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

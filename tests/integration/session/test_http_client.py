@@ -167,6 +167,7 @@ async def test_no_answer(raw: bytes) -> None:
     assert await use_raw(answer, body) == 2
 
 
+@pytest.mark.slow
 async def test_an_answer_that_is_too_large_is_cut_off() -> None:
     """No more than the bound and one piece are read, and the connection is given up."""
 

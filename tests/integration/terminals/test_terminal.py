@@ -108,6 +108,7 @@ async def test_a_resize_while_opening_is_not_lost(
         await sink.wait_output(b"33 99")
 
 
+@pytest.mark.slow
 async def test_a_large_paste_arrives_whole(
     directory: TerminalDirectory, program: Programs, sink: RecordingSink
 ) -> None:
@@ -292,6 +293,7 @@ async def test_closing_hangs_up_and_tells_the_reason(
     assert len(sink.of(TerminalExited)) == 1
 
 
+@pytest.mark.slow
 async def test_what_ignores_the_hangup_is_killed(
     directory: TerminalDirectory,
     program: Programs,

@@ -38,6 +38,7 @@ async def check_over(rig: Rig, status: str) -> None:
     assert (await rig.server.wait_completed(2)).status == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("_attempt", range(5))
 async def test_a_stop_while_the_end_of_the_turn_is_told(rig: Rig, _attempt: int) -> None:
     """The turn had completed: that is what is told, once, and the stop succeeds."""
@@ -87,6 +88,7 @@ async def test_an_exit_before_the_stop(rig: Rig) -> None:
     await check_over(rig, "failed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("_attempt", range(10))
 async def test_an_exit_and_a_stop_at_once(rig: Rig, _attempt: int) -> None:
     """Whichever is first, the turn ends once, and nobody waits for ever."""

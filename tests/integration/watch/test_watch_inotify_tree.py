@@ -236,6 +236,7 @@ async def test_leaving_removes_every_kernel_watch(service, repository, oracle) -
     assert count_kernel_watches() == before
 
 
+@pytest.mark.slow
 async def test_leaving_in_the_middle_of_the_start_removes_every_kernel_watch(
     service, repository, oracle
 ) -> None:

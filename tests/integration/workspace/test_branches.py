@@ -76,6 +76,7 @@ async def test_states_of_head(repo: Path, tmp_path: Path):
     assert (found.branches, found.default_branch) == ((), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["merge", "rebase", "cherry-pick", "revert"])
 async def test_operations_in_progress(repo: Path, kind: str):
     """An operation that stopped at a conflict is named, with and without conflicts left."""

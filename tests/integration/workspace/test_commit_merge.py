@@ -147,6 +147,7 @@ async def test_merging_into_a_branch_that_is_checked_out(world: World) -> None:
     assert_no_temporary_worktree(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -220,6 +221,7 @@ async def test_merges_into_one_branch_follow_each_other(world: World) -> None:
     assert git_text(world.source, "rev-list", "--count", "main..release") == "2"
 
 
+@pytest.mark.slow
 async def test_a_target_that_moved_is_not_overwritten(world: World) -> None:
     run_git(world.source, "branch", "release")
     (world.target() / "x").write_text("x")
@@ -248,6 +250,7 @@ async def test_a_published_merge_is_recognised_afterwards(world: World) -> None:
     assert await find_published_merge(world.tools, repository, gone) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["worktree_made", "merged", "committed", "before_publish"])
 async def test_failing_on_the_way_publishes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, point: str

@@ -224,6 +224,7 @@ async def test_no_merge_base_and_bad_names(repo: Path):
             await diff_of(repo, bad)
 
 
+@pytest.mark.slow
 async def test_limits_count_characters(repo: Path):
     """Both texts are cut at their limit, counted in characters, and the counts stay whole."""
     (repo / "a.txt").write_text("ü" * 1000 + "\n")

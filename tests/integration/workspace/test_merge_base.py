@@ -100,6 +100,7 @@ async def test_cherry_picked_commits_count_on_neither_side(feature: Path):
     assert [commit.subject for commit in found.commits] == ["ünicode – subject"]
 
 
+@pytest.mark.slow
 async def test_squash_merged_branch_counts_as_merged(feature: Path):
     """One commit of the base does what the whole branch does, elsewhere in the file and re-indented."""
     run_git(feature, "checkout", "-q", "main")
@@ -193,6 +194,7 @@ async def test_branch_names(feature: Path, tmp_path: Path):
         await compare(clone, "nope")
 
 
+@pytest.mark.slow
 async def test_cost(feature: Path):
     """Two processes for a pair of commits, none when it is asked again, three for a squash."""
     reader = Reader(feature)
@@ -217,6 +219,7 @@ async def test_cost(feature: Path):
     assert await reader.cost("main") == {"status": 1}
 
 
+@pytest.mark.slow
 async def test_long_history_is_asked_for_side_by_side(
     feature: Path, monkeypatch: pytest.MonkeyPatch
 ):

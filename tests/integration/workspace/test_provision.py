@@ -390,6 +390,7 @@ async def test_a_read_only_directory_is_an_error_of_the_system(world: World) -> 
         root.chmod(0o700)
 
 
+@pytest.mark.slow
 async def test_a_stale_registration_of_ours_is_cleared(world: World) -> None:
     """The files were deleted by hand: git still holds path and branch for the dead worktree."""
     await world.provision()

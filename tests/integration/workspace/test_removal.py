@@ -260,6 +260,7 @@ async def test_a_full_disk_does_not_lose_what_must_be_kept(
     assert git_text(world.target(), "rev-parse", "--abbrev-ref", "HEAD") == "bb/env_1"
 
 
+@pytest.mark.slow
 async def test_submodule_repositories_are_kept(world: World, tmp_path: Path) -> None:
     """Git has them within the registration of the worktree, so deregistering would delete them."""
     other = make_repository(tmp_path / "other")

@@ -45,6 +45,7 @@ async def remove_and_restore(world: World, tmp_path: Path) -> tuple[Path, Snapsh
     return target, before
 
 
+@pytest.mark.slow
 async def test_everything_comes_back_as_it_was(world: World, tmp_path: Path) -> None:
     """Bytes, modes and symlinks; staged, unstaged, untracked, deleted; any name."""
     path = world.target()
@@ -131,6 +132,7 @@ async def test_an_unborn_branch(world: World, tmp_path: Path) -> None:
     assert Snapshot.of(target) == before
 
 
+@pytest.mark.slow
 async def test_commits_that_no_branch_has(world: World, tmp_path: Path) -> None:
     """A detached HEAD with commits on it is work; one on a branch's commit is not."""
     run_git(world.target(), "checkout", "-q", "--detach")
@@ -232,6 +234,7 @@ async def test_listing_showing_dropping_expiring(world: World) -> None:
         await find_rescue(git, world.source, "env_1")
 
 
+@pytest.mark.slow
 async def test_restoring_onto_a_worktree_spares_other_content(
     world: World, tmp_path: Path
 ) -> None:

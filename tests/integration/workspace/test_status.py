@@ -226,6 +226,7 @@ def plain_files(repo: Path) -> list[str]:
     return [line[3:] for line in lines]
 
 
+@pytest.mark.slow
 async def test_submodule_with_a_new_commit(with_library: Path):
     """A submodule whose HEAD moved is modified."""
     reader = Reader(with_library)

@@ -68,6 +68,7 @@ def points_in_source() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_point_has_a_case() -> None:
     """A new step of the daemon gets its crash, or a reason not to have one."""
     tried = {point.partition("#")[0] for one in SCENARIOS.values() for point in one.points}

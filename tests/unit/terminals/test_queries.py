@@ -112,6 +112,7 @@ def test_a_query_is_found_and_nothing_around_it(query: bytes) -> None:
     assert spans(b"ab" + query + b"cd") == [(2, 2 + len(query))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", OTHERS.values(), ids=OTHERS)
 def test_everything_else_stays(text: bytes) -> None:
     assert spans(b"ab" + text + b"cd") == []
@@ -205,6 +206,7 @@ def shown(chunks: list[TerminalChunk]) -> bytes:
     return b"".join(chunk.data for chunk in replay_chunks(chunks))
 
 
+@pytest.mark.slow
 @given(st.lists(PIECES), st.integers(1, 40), st.integers(1, 200))
 @settings(deadline=None)
 def test_where_chunks_and_steps_end_makes_no_difference(

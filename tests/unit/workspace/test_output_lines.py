@@ -34,6 +34,7 @@ def test_lines(text: bytes, lines: list[str]) -> None:
     assert lines_of(text) == lines
 
 
+@pytest.mark.slow
 @given(st.binary(), st.lists(st.integers(0, 100)))
 def test_pieces_do_not_matter(text: bytes, cuts: list[int]) -> None:
     """However the output is cut into pieces, the lines are the same."""
