@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from bbhost.workspace.git import Git
+from bbhost.workspace.import_run import import_commits
 from bbhost.workspace.import_stream import ImportStream
 from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.rescue_names import IDENTITY, RescueNote, format_note, rescue_prefix
@@ -48,17 +49,7 @@ async def keep_replaced_branch(
     note = RescueNote(environment_id, incarnation, str(order.path), order.branch, {})
     stream = ImportStream(IDENTITY, int(time.time()))
     stream.commit(ref, format_note(note, "branch"), tip, ())
-    await git.run(
-        "fast-import",
-        "--quiet",
-        "--done",
-        "--force",  # replaces what an attempt that was cut short stored
-        "--date-format=raw",
-        cwd=common_dir,
-        git_dir=common_dir,
-        stdin=stream.finish(),
-        timeout_seconds=KEEP_SECONDS,
-    )
+    await import_commits(git, common_dir, stream.finish(), timeout_seconds=KEEP_SECONDS)
     return ref
 
 

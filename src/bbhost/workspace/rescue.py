@@ -27,6 +27,7 @@ from bbhost.workspace import import_stream
 from bbhost.workspace.disk import on_disk
 from bbhost.workspace.evidence import Evidence, WorktreeRemoval
 from bbhost.workspace.git import Git
+from bbhost.workspace.import_run import import_commits
 from bbhost.workspace.import_stream import ImportStream
 from bbhost.workspace.repository import Repository, read_head
 from bbhost.workspace.rescue_names import IDENTITY, RescueNote, format_note, rescue_prefix
@@ -114,17 +115,7 @@ async def _store(
     fault_point("rescue.files_stored")
     rescue = _Rescue(removal, repository, found, files)
     stream, refs = rescue.stream(lost_head)
-    await git.run(
-        "fast-import",
-        "--quiet",
-        "--done",
-        "--force",  # replaces what an attempt that was cut short stored
-        "--date-format=raw",
-        cwd=repository.common_dir,
-        git_dir=repository.common_dir,
-        stdin=stream,
-        timeout_seconds=STORE_SECONDS,
-    )
+    await import_commits(git, repository.common_dir, stream, timeout_seconds=STORE_SECONDS)
     fault_point("rescue.stored")
     return refs
 
