@@ -95,8 +95,11 @@ class _SharedRefs:
         for watch in self.seen:
             self.seen[watch] = watch.refs_marks
 
-    def news(self, refs: RefsSnapshot) -> RefsSnapshot:
-        """Leave out branches that stand where provisioning made them; once for all watches."""
+    def news(self, refs: RefsSnapshot, reader: Watch) -> RefsSnapshot:
+        """Leave out branches that stand where provisioning made them; once for all watches.
+
+        What differs from the last time is told to the siblings of ``reader``: nobody else wakes them.
+        """
         if self._news is None or self._news[0] is not refs:
             for name in list(self.made):
                 tip = refs.heads.get(name)
@@ -110,6 +113,10 @@ class _SharedRefs:
                 # The same object as before: each of the siblings then sees at once that nothing
                 # is new, instead of comparing all branches for itself.
                 news = self._news[1]
+            elif self._news is not None:
+                for watch in self.seen:
+                    if watch is not reader:
+                        watch.tell_refs()
             self._news = (refs, news)
         return self._news[1]
 
@@ -172,7 +179,7 @@ class RepositoryWatch:
         Provisioning posts nothing: the server knows. Told to every sibling, the branch of each new
         worktree would make the cost of N of them grow with the square of N.
         """
-        return self.shared.news(await self.read_refs())
+        return self.shared.news(await self.read_refs(), self.watch)
 
 
 class GitWorkspaces:

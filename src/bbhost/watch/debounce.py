@@ -28,6 +28,11 @@ class Debounce:
             return None
         return min(self._last + self.quiet, self._first + self.longest)
 
+    def end(self, now: float) -> None:
+        """Give out what there is now; a burst that is under way goes on as it was."""
+        if self._first is None:
+            self._first = self._last = now - self.longest
+
     def take(self) -> None:
         """The burst has been given out; the next change begins another."""
         self._first = None

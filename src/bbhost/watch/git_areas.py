@@ -18,6 +18,7 @@ from bbhost.watch.git_names import (
 )
 from bbhost.watch.table import Node
 from bbhost.watch.tree_area import TreeArea
+from bbhost.watch.watch import Watch
 
 
 @define(eq=False)
@@ -65,6 +66,8 @@ class CommonArea(Area):
     trees: dict[TreeArea, None] = field(factory=dict)
     """Those whose ignore rules depend on this repository; in order of arrival."""
     check_config: bool = field(default=False, init=False)
+    _reader: Watch | None = field(default=None, init=False)
+    """Whose owner reads the refs for all, when they have been touched."""
     _signature: bytes = field(default=b"", init=False)
 
     @property
@@ -92,15 +95,45 @@ class CommonArea(Area):
             self._rules_changed()
 
     def touch(self) -> None:
-        """Tell all watches of the repository that refs were touched."""
+        """Refs were touched: void what all watches know, and have one owner read them.
+
+        The owner who is told tells the others if they have reason to care (``Watch.tell_refs``).
+        Waking each of them for each branch that is made would make N worktrees cost N squared.
+        """
         for watch in self.watches:
-            watch.touch(refs=True)
+            watch.refs_marks += 1
+        self._have_read()
+
+    def _have_read(self) -> None:
+        reader = self._reader
+        if reader is None or not reader.has_refs:
+            # A reader that has taken its batch may have read before this change.
+            reader = next((watch for watch in self.watches if watch.is_waiting), None)
+        if reader is None:
+            # All are busy, or not at work yet: whoever is ready first.
+            for watch in self.watches:
+                watch.note_refs()
+        else:
+            self._reader = reader
+            reader.note_refs()
+
+    def leave(self, watch: Watch, tree: TreeArea) -> None:
+        """A watch is closed. What its owner was to read, another one reads."""
+        self.watches.remove(watch)
+        self.trees.pop(tree, None)
+        if watch is self._reader:
+            self._reader = None
+            if watch.owes_refs:
+                self._have_read()
 
     def announce(self) -> None:
         """Certainty is back. Unless something was missed, only refs can have changed."""
         unsure, self.unsure = self.unsure, False
+        if not unsure:
+            self.touch()
         for watch in self.watches:
-            watch.touch(refs=True, unknown=unsure)
+            if unsure:
+                watch.touch(refs=True, unknown=True)
             watch.settled()
 
     async def learn(self) -> None:

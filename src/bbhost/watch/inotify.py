@@ -187,8 +187,7 @@ class InotifyBackend:
             return []
         ended = list(group.own)
         if group.common is not None:
-            group.common.watches.remove(watch)
-            group.common.trees.pop(group.tree, None)
+            group.common.leave(watch, group.tree)
             if not group.common.watches:
                 ended.append(group.common)
                 if self._commons.get(group.common.root_path) is group.common:

@@ -58,9 +58,13 @@ class Watch:
     """Set by the backend."""
     directories: Callable[[], int] = field(default=lambda: 0, init=False)
     """Set by the backend."""
+    is_waiting: bool = field(default=False, init=False)
+    """The owner is in ``wait_changes``, so it takes what comes after at most one burst."""
     _workspace: bool = field(default=False, init=False)
     _refs: bool = field(default=False, init=False)
     _unknown: bool = field(default=False, init=False)
+    _refs_given: bool = field(default=False, init=False)
+    """The owner has been told of refs and may still be reading them."""
     _changed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _settled: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -99,17 +103,33 @@ class Watch:
         The first batch after the start, after an overflow and after a gap says ``unknown``. Meant
         for one waiting task; a second one gets only what the first has not taken.
 
+        Of the watches that share a repository's refs, only one is told that they were touched. Its
+        owner reads them, and tells the others (``tell_refs``) if what it finds concerns them.
+        Asking for the next batch says that this has been done.
+
         Cancellation: safe at any point; nothing is lost, the next call returns the same batch.
         """
-        await trio.lowlevel.checkpoint()
-        while True:
-            due_at = self._debounce.due_at
-            if due_at is None:
-                await self._changed.park()
-            elif due_at > trio.current_time():
-                await trio.sleep_until(due_at)
-            else:
-                return self._take()
+        self._refs_given = False  # what was given out before has been dealt with
+        self.is_waiting = True
+        try:
+            await trio.lowlevel.checkpoint()
+            while True:
+                due_at = self._debounce.due_at
+                if due_at is None:
+                    await self._changed.park()
+                elif due_at > trio.current_time():
+                    await trio.sleep_until(due_at)
+                else:
+                    return self._take()
+        finally:
+            self.is_waiting = False
+
+    def tell_refs(self) -> None:
+        """A sibling has read the shared refs, and they differ: the owner hears of it at once."""
+        self._refs = True
+        self._debounce.end(trio.current_time())
+        if self._changed:
+            self._changed.unpark_all()
 
     async def wait_certain(self) -> None:
         """Wait until ``is_certain``; for ever where the backend can not be. Cancellation: safe."""
@@ -132,11 +152,28 @@ class Watch:
         if refs or unknown:
             self.refs_marks += 1
         self._workspace |= workspace
-        self._refs |= refs
         self._unknown |= unknown
+        self._note(refs)
+
+    def note_refs(self) -> None:
+        """The owner is to read the refs; their marks have been raised already."""
+        self._note(refs=True)
+
+    def _note(self, refs: bool) -> None:
+        self._refs |= refs
         self._debounce.note(trio.current_time())
         if self._changed:
             self._changed.unpark_all()
+
+    @property
+    def has_refs(self) -> bool:
+        """Whether the next batch speaks of refs."""
+        return self._refs
+
+    @property
+    def owes_refs(self) -> bool:
+        """Whether siblings rely on the owner to read the refs, and it may not have done so."""
+        return self._refs or self._refs_given
 
     def covered_by(self, backend: WatchBackend, reason: str = "") -> None:
         """A backend has taken over, or none has; the reason says why it is not the best one."""
@@ -151,6 +188,7 @@ class Watch:
 
     def _take(self) -> ChangeBatch:
         batch = ChangeBatch(self._workspace, self._refs, self._unknown)
+        self._refs_given = self._refs or self._unknown
         self._workspace = self._refs = self._unknown = False
         self._debounce.take()
         return batch
