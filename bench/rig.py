@@ -206,6 +206,10 @@ async def open_rig(root: Path, report: Report) -> AsyncIterator[Rig]:
         rig = Rig(root, root / "data", repo, server, report, write_config(root))
         await rig.start_daemon()
         try:
+            # The first one may have had to compile itself, and memory it needed for that never goes
+            # back. An installed daemon is compiled.
+            await rig.stop_daemon()
+            await rig.start_daemon()
             yield rig
         finally:
             await rig.kill_daemon()

@@ -6,8 +6,6 @@ This is one file because it is one table: what a server may ask. Limits, lanes a
 
 from typing import ClassVar, Literal
 
-from attrs import frozen
-
 from bbhost.contract.execution import (
     ExecutionOptions,
     PromptInputs,
@@ -28,6 +26,7 @@ from bbhost.contract.fields import (
 from bbhost.contract.interactions import Resolution
 from bbhost.contract.shared import ProvisionSpec
 from bbhost.contract.wire import absent, flatten, require
+from bbhost.contract.wire_class import wire_class
 from bbhost.domain.ids import EnvironmentId, ThreadId
 from bbhost.domain.status import DiffTarget
 from bbhost.domain.workspace import WorkspaceContext
@@ -38,7 +37,7 @@ ContentEncoding = Literal["utf8", "base64"]
 # --- environment ----------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class Initiator:
     """The thread for which an environment is provisioned; it is told of each step."""
 
@@ -47,7 +46,7 @@ class Initiator:
     provisioning_id: str
 
 
-@frozen
+@wire_class
 class EnvironmentProvision:
     """Make or attach the workspace of an environment."""
 
@@ -57,7 +56,7 @@ class EnvironmentProvision:
     spec: ProvisionSpec = flatten()
 
 
-@frozen
+@wire_class
 class EnvironmentDestroy:
     """End everything in an environment and remove its managed workspace."""
 
@@ -69,7 +68,7 @@ class EnvironmentDestroy:
 # --- workspace ------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class WorkspaceStatusCommand:
     """Tell what changed, and how HEAD compares with a branch if one is named."""
 
@@ -79,7 +78,7 @@ class WorkspaceStatusCommand:
     merge_base_branch: BranchName | None = absent()
 
 
-@frozen
+@wire_class
 class WorkspaceDiffCommand:
     """Show the changes. The limits count characters, whatever their names say."""
 
@@ -91,7 +90,7 @@ class WorkspaceDiffCommand:
     max_file_list_bytes: PositiveInt
 
 
-@frozen
+@wire_class
 class WorkspaceCommit:
     """Commit everything."""
 
@@ -101,7 +100,7 @@ class WorkspaceCommit:
     message: NonEmpty
 
 
-@frozen
+@wire_class
 class WorkspaceSquashMerge:
     """Merge the current branch into a local branch as one commit."""
 
@@ -115,7 +114,7 @@ class WorkspaceSquashMerge:
 # --- files of the host ----------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class HostListFiles:
     """Find files below a directory."""
 
@@ -125,7 +124,7 @@ class HostListFiles:
     query: Query | None = absent()
 
 
-@frozen
+@wire_class
 class HostListPaths:
     """Find files, directories or both below a directory."""
 
@@ -143,7 +142,7 @@ class HostListPaths:
         )
 
 
-@frozen
+@wire_class
 class HostListBranches:
     """List the branches of a checkout and where it stands."""
 
@@ -154,7 +153,7 @@ class HostListBranches:
     selected_branch: BranchName | None = absent()
 
 
-@frozen
+@wire_class
 class HostListManagerTemplates:
     """List the manager templates of this host."""
 
@@ -162,7 +161,7 @@ class HostListManagerTemplates:
     STRICT: ClassVar[bool] = True
 
 
-@frozen
+@wire_class
 class HostFileMetadata:
     """Tell size and time of a file."""
 
@@ -172,7 +171,7 @@ class HostFileMetadata:
     root_path: str | None = absent()
 
 
-@frozen
+@wire_class
 class HostReadFile:
     """Read a file from the disk, or from a commit if ``ref`` is given."""
 
@@ -185,7 +184,7 @@ class HostReadFile:
         require(self.ref is None or self.root_path is not None, "ref requires rootPath")
 
 
-@frozen
+@wire_class
 class HostReadFileRelative:
     """Read a file below a root."""
 
@@ -196,7 +195,7 @@ class HostReadFileRelative:
     dotfiles: Dotfiles
 
 
-@frozen
+@wire_class
 class HostWriteFileRelative:
     """Write a file below a root, atomically."""
 
@@ -209,7 +208,7 @@ class HostWriteFileRelative:
     content_encoding: ContentEncoding
 
 
-@frozen
+@wire_class
 class HostDeleteFileRelative:
     """Delete a file below a root."""
 
@@ -220,7 +219,7 @@ class HostDeleteFileRelative:
     dotfiles: Dotfiles
 
 
-@frozen
+@wire_class
 class HostDeletePathRelative:
     """Delete a file or a directory below a root."""
 
@@ -234,7 +233,7 @@ class HostDeletePathRelative:
 # --- threads and turns ----------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ThreadStart:
     """Start a thread and its first turn. ``context`` is written flat."""
 
@@ -249,7 +248,7 @@ class ThreadStart:
     thread_storage_path: str | None = absent()
 
 
-@frozen
+@wire_class
 class TurnSubmit:
     """Give a thread more input: a new turn, or an addition to the active one."""
 
@@ -264,7 +263,7 @@ class TurnSubmit:
     target: TurnTarget
 
 
-@frozen
+@wire_class
 class ThreadStop:
     """Interrupt the active turn of a thread."""
 
@@ -273,7 +272,7 @@ class ThreadStop:
     thread_id: ThreadId
 
 
-@frozen
+@wire_class
 class ThreadRename:
     """Tell the provider the title of a thread."""
 
@@ -283,7 +282,7 @@ class ThreadRename:
     title: str
 
 
-@frozen
+@wire_class
 class ThreadArchive:
     """Archive a thread at its provider."""
 
@@ -295,7 +294,7 @@ class ThreadArchive:
     provider_thread_id: str
 
 
-@frozen
+@wire_class
 class ThreadUnarchive:
     """Take a thread out of its provider's archive; it needs no environment."""
 
@@ -305,7 +304,7 @@ class ThreadUnarchive:
     provider_thread_id: str
 
 
-@frozen
+@wire_class
 class ThreadDeleted:
     """A thread is gone: remove its storage."""
 
@@ -314,7 +313,7 @@ class ThreadDeleted:
     thread_id: ThreadId
 
 
-@frozen
+@wire_class
 class InteractiveResolve:
     """Deliver a person's answer to a waiting agent."""
 
@@ -328,14 +327,14 @@ class InteractiveResolve:
     resolution: Resolution
 
 
-@frozen
+@wire_class
 class ProviderList:
     """List the providers of this host."""
 
     TYPE: ClassVar[str] = "provider.list"
 
 
-@frozen
+@wire_class
 class ProviderListModels:
     """List the models of a provider."""
 
@@ -346,7 +345,7 @@ class ProviderListModels:
 # --- codex helpers --------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class CodexInferenceComplete:
     """Complete a prompt into a JSON object."""
 
@@ -358,7 +357,7 @@ class CodexInferenceComplete:
     timeout_ms: PositiveInt
 
 
-@frozen
+@wire_class
 class CodexVoiceTranscribe:
     """Turn speech into text."""
 
@@ -375,14 +374,14 @@ class CodexVoiceTranscribe:
 # --- replay ---------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ReplayCaptureList:
     """List the recorded threads."""
 
     TYPE: ClassVar[str] = "replay.capture_list"
 
 
-@frozen
+@wire_class
 class ReplayCaptureGet:
     """Show a recorded thread."""
 
@@ -390,7 +389,7 @@ class ReplayCaptureGet:
     capture_id: str
 
 
-@frozen
+@wire_class
 class ReplayCaptureDelete:
     """Forget a recorded thread."""
 
@@ -398,7 +397,7 @@ class ReplayCaptureDelete:
     capture_id: str
 
 
-@frozen
+@wire_class
 class ReplayRun:
     """Play a recorded thread again."""
 

@@ -6,23 +6,22 @@ it under the other scope. The events that only a server writes are not here.
 
 from typing import ClassVar, Literal
 
-from attrs import frozen
-
 from bbhost.contract.fields import ClientRequestId, Count, NonEmpty, Number
 from bbhost.contract.items import ApprovalStatus, CommandExecutionItem, FileChangeItem, Item
 from bbhost.contract.wire import absent, require
+from bbhost.contract.wire_class import wire_class
 from bbhost.domain.ids import ThreadId
 from bbhost.domain.workspace import TranscriptEntry
 
 
-@frozen
+@wire_class
 class ThreadScope:
     """The whole thread."""
 
     KIND: ClassVar[str] = "thread"
 
 
-@frozen
+@wire_class
 class TurnScope:
     """One turn."""
 
@@ -33,14 +32,14 @@ class TurnScope:
 Scope = ThreadScope | TurnScope
 
 
-@frozen
+@wire_class
 class _Event:
     REFUSED: ClassVar[frozenset[str]] = frozenset({"clientRequestSequence"})
     """A key of an older contract; a server refuses the event that carries it."""
     thread_id: ThreadId
 
 
-@frozen
+@wire_class
 class _TurnEvent(_Event):
     scope: TurnScope
     provider_thread_id: str
@@ -49,7 +48,7 @@ class _TurnEvent(_Event):
 # --- the thread -----------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ThreadStarted(_Event):
     """A thread began."""
 
@@ -57,7 +56,7 @@ class ThreadStarted(_Event):
     scope: ThreadScope
 
 
-@frozen
+@wire_class
 class ThreadIdentity(_Event):
     """The provider's own id of the thread is known."""
 
@@ -66,7 +65,7 @@ class ThreadIdentity(_Event):
     provider_thread_id: str
 
 
-@frozen
+@wire_class
 class ThreadNameUpdated(_Event):
     """The provider named the thread."""
 
@@ -76,7 +75,7 @@ class ThreadNameUpdated(_Event):
     thread_name: str
 
 
-@frozen
+@wire_class
 class ThreadCompacted(_TurnEvent):
     """The provider made the thread's context smaller."""
 
@@ -86,21 +85,21 @@ class ThreadCompacted(_TurnEvent):
 # --- the turn -------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class TurnStarted(_TurnEvent):
     """A turn began. A server stores no other event of a turn before this one."""
 
     TYPE: ClassVar[str] = "turn/started"
 
 
-@frozen
+@wire_class
 class TurnFault:
     """Why a turn failed."""
 
     message: str
 
 
-@frozen
+@wire_class
 class TurnCompleted(_Event):
     """A turn ended."""
 
@@ -111,7 +110,7 @@ class TurnCompleted(_Event):
     error: TurnFault | None = absent()
 
 
-@frozen
+@wire_class
 class TurnInputAccepted(_TurnEvent):
     """The provider took a user's request: once per request, never before the turn began."""
 
@@ -120,7 +119,7 @@ class TurnInputAccepted(_TurnEvent):
     client_request_id: ClientRequestId
 
 
-@frozen
+@wire_class
 class PlanStep:
     """One step of a plan."""
 
@@ -128,7 +127,7 @@ class PlanStep:
     status: Literal["pending", "active", "completed", "failed"] | None = absent()
 
 
-@frozen
+@wire_class
 class TurnPlanUpdated(_TurnEvent):
     """The agent's plan changed."""
 
@@ -137,7 +136,7 @@ class TurnPlanUpdated(_TurnEvent):
     explanation: str | None = absent()
 
 
-@frozen
+@wire_class
 class TurnDiffUpdated(_TurnEvent):
     """What the turn changed so far."""
 
@@ -148,7 +147,7 @@ class TurnDiffUpdated(_TurnEvent):
 # --- items ----------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ItemStarted(_TurnEvent):
     """An item began."""
 
@@ -156,7 +155,7 @@ class ItemStarted(_TurnEvent):
     item: Item
 
 
-@frozen
+@wire_class
 class ItemCompleted(_TurnEvent):
     """An item ended."""
 
@@ -164,49 +163,49 @@ class ItemCompleted(_TurnEvent):
     item: Item
 
 
-@frozen
+@wire_class
 class _Delta(_TurnEvent):
     item_id: str
     delta: str
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class AgentMessageDelta(_Delta):
     """More of what the agent says."""
 
     TYPE: ClassVar[str] = "item/agentMessage/delta"
 
 
-@frozen
+@wire_class
 class FileChangeOutputDelta(_Delta):
     """More output of a file change."""
 
     TYPE: ClassVar[str] = "item/fileChange/outputDelta"
 
 
-@frozen
+@wire_class
 class ReasoningSummaryDelta(_Delta):
     """More of the summary of what the agent thinks."""
 
     TYPE: ClassVar[str] = "item/reasoning/summaryTextDelta"
 
 
-@frozen
+@wire_class
 class ReasoningTextDelta(_Delta):
     """More of what the agent thinks."""
 
     TYPE: ClassVar[str] = "item/reasoning/textDelta"
 
 
-@frozen
+@wire_class
 class PlanDelta(_Delta):
     """More of a plan."""
 
     TYPE: ClassVar[str] = "item/plan/delta"
 
 
-@frozen
+@wire_class
 class CommandOutputDelta(_Delta):
     """More output of a command; with ``reset`` it replaces what came before."""
 
@@ -214,21 +213,21 @@ class CommandOutputDelta(_Delta):
     reset: bool | None = absent()
 
 
-@frozen
+@wire_class
 class _Progress(_TurnEvent):
     item_id: str
     message: str | None = absent()
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class McpToolCallProgress(_Progress):
     """A tool of an MCP server is at work."""
 
     TYPE: ClassVar[str] = "item/mcpToolCall/progress"
 
 
-@frozen
+@wire_class
 class ToolCallProgress(_Progress):
     """A tool is at work."""
 
@@ -238,7 +237,7 @@ class ToolCallProgress(_Progress):
 # --- usage ----------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class TokenCounts:
     """Tokens of one turn, or of all."""
 
@@ -249,7 +248,7 @@ class TokenCounts:
     reasoning_output_tokens: Number
 
 
-@frozen
+@wire_class
 class TokenUsage:
     """Tokens of the thread and of its last turn."""
 
@@ -258,7 +257,7 @@ class TokenUsage:
     model_context_window: Number | None
 
 
-@frozen
+@wire_class
 class TokenUsageUpdated(_TurnEvent):
     """Tokens were used."""
 
@@ -266,7 +265,7 @@ class TokenUsageUpdated(_TurnEvent):
     token_usage: TokenUsage
 
 
-@frozen
+@wire_class
 class ContextWindowUsage:
     """How full the context is, in tokens."""
 
@@ -275,7 +274,7 @@ class ContextWindowUsage:
     estimated: bool
 
 
-@frozen
+@wire_class
 class ContextWindowUsageUpdated(_TurnEvent):
     """The context became fuller or emptier."""
 
@@ -308,7 +307,7 @@ ErrorCategory = Literal[
 ]
 
 
-@frozen
+@wire_class
 class ErrorInfo:
     """What kind of error a provider had."""
 
@@ -317,7 +316,7 @@ class ErrorInfo:
     http_status_code: Number | None
 
 
-@frozen
+@wire_class
 class ProviderErrorEvent(_Event):
     """A provider had an error."""
 
@@ -330,7 +329,7 @@ class ProviderErrorEvent(_Event):
     error_info: ErrorInfo | None = absent()
 
 
-@frozen
+@wire_class
 class ProviderWarning(_Event):
     """A provider warns."""
 
@@ -342,7 +341,7 @@ class ProviderWarning(_Event):
     details: str | None = absent()
 
 
-@frozen
+@wire_class
 class RawRpcEvent:
     """What a provider said, as it said it."""
 
@@ -352,7 +351,7 @@ class RawRpcEvent:
     params: object = absent()
 
 
-@frozen
+@wire_class
 class ProviderUnhandled(_Event):
     """A provider said something that has no event of its own."""
 
@@ -368,7 +367,7 @@ class ProviderUnhandled(_Event):
 # --- the daemon itself ----------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class SystemErrorEvent(_Event):
     """The daemon had an error on behalf of a thread."""
 
@@ -388,7 +387,7 @@ class SystemErrorEvent(_Event):
             require(attempt <= total, "reconnectAttempt must not exceed reconnectTotal")
 
 
-@frozen
+@wire_class
 class ThreadProvisioning(_Event):
     """A step of provisioning. A daemon sends ``active``, one entry per event."""
 

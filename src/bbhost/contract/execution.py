@@ -3,10 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from attrs import frozen
-
 from bbhost.contract.fields import AT_LEAST_ONE, Count, NonEmpty, Url
 from bbhost.contract.wire import absent, require
+from bbhost.contract.wire_class import wire_class
 from bbhost.domain.workspace import WorkspaceContext
 
 
@@ -49,7 +48,7 @@ class InstructionMode(StrEnum):
     REPLACE = "replace"
 
 
-@frozen
+@wire_class
 class ExecutionOptions:
     """How one turn runs. ``permission_escalation`` is None exactly in mode ``full``."""
 
@@ -72,7 +71,7 @@ class ExecutionOptions:
 Visibility = Literal["agent-only"]
 
 
-@frozen
+@wire_class
 class TextInput:
     """What the user wrote."""
 
@@ -81,7 +80,7 @@ class TextInput:
     visibility: Visibility | None = absent()
 
 
-@frozen
+@wire_class
 class ImageInput:
     """An image somewhere on the network, or a data URL."""
 
@@ -90,7 +89,7 @@ class ImageInput:
     visibility: Visibility | None = absent()
 
 
-@frozen
+@wire_class
 class LocalImageInput:
     """An image on this host, or the token of an upload."""
 
@@ -99,7 +98,7 @@ class LocalImageInput:
     visibility: Visibility | None = absent()
 
 
-@frozen
+@wire_class
 class LocalFileInput:
     """A file on this host, or the token of an upload."""
 
@@ -118,7 +117,7 @@ PromptInputs = Annotated[tuple[PromptInput, ...], AT_LEAST_ONE]
 # --- the thread -----------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class DynamicTool:
     """A tool that the server offers to the agent."""
 
@@ -127,7 +126,7 @@ class DynamicTool:
     input_schema: object
 
 
-@frozen
+@wire_class
 class ThreadContext:
     """Everything about a thread that does not change from turn to turn."""
 
@@ -140,7 +139,7 @@ class ThreadContext:
     disallowed_tools: tuple[str, ...] | None = absent()
 
 
-@frozen
+@wire_class
 class ResumeContext:
     """A thread context and the provider's own id of the thread."""
 
@@ -154,14 +153,14 @@ class ResumeContext:
     disallowed_tools: tuple[str, ...] | None = absent()
 
 
-@frozen
+@wire_class
 class StartTarget:
     """Begin a new turn."""
 
     MODE: ClassVar[str] = "start"
 
 
-@frozen
+@wire_class
 class SteerTarget:
     """Add to the expected turn if it is the active one, otherwise begin a new turn."""
 
@@ -175,7 +174,7 @@ TurnTarget = StartTarget | SteerTarget
 # --- providers ------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ProviderCapabilities:
     """What a provider can do."""
 
@@ -186,7 +185,7 @@ class ProviderCapabilities:
     supported_permission_modes: Annotated[tuple[PermissionMode, ...], AT_LEAST_ONE]
 
 
-@frozen
+@wire_class
 class ProviderInfo:
     """One provider of this host."""
 
@@ -196,7 +195,7 @@ class ProviderInfo:
     available: bool
 
 
-@frozen
+@wire_class
 class ReasoningEffort:
     """One reasoning level of a model."""
 
@@ -204,7 +203,7 @@ class ReasoningEffort:
     description: str
 
 
-@frozen
+@wire_class
 class AvailableModel:
     """One model of a provider."""
 

@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from attrs import frozen
-
 from bbhost.contract.fields import AT_LEAST_ONE, FreeText, NonBlank, count_between
 from bbhost.contract.wire import absent, declare_choice, require
+from bbhost.contract.wire_class import wire_class
 
 MAX_QUESTIONS = 4
 MAX_OPTIONS = 4
@@ -16,14 +15,14 @@ Decision = Literal["allow_once", "allow_for_session", "deny"]
 # --- grants ---------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class NetworkGrant:
     """Access to the network."""
 
     enabled: bool | None
 
 
-@frozen
+@wire_class
 class FileSystemGrant:
     """Access to paths."""
 
@@ -31,7 +30,7 @@ class FileSystemGrant:
     write: tuple[str, ...]
 
 
-@frozen
+@wire_class
 class Grant:
     """Permissions beyond the mode of the thread."""
 
@@ -43,7 +42,7 @@ class Grant:
 # --- approvals ------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ReadAction:
     """The command reads a file."""
 
@@ -53,7 +52,7 @@ class ReadAction:
     path: str
 
 
-@frozen
+@wire_class
 class ListFilesAction:
     """The command lists files."""
 
@@ -62,7 +61,7 @@ class ListFilesAction:
     path: str | None
 
 
-@frozen
+@wire_class
 class SearchAction:
     """The command searches files."""
 
@@ -72,7 +71,7 @@ class SearchAction:
     path: str | None
 
 
-@frozen
+@wire_class
 class UnknownAction:
     """The command does something else."""
 
@@ -83,7 +82,7 @@ class UnknownAction:
 CommandAction = ReadAction | ListFilesAction | SearchAction | UnknownAction
 
 
-@frozen
+@wire_class
 class CommandSubject:
     """The agent wants to run a command."""
 
@@ -95,7 +94,7 @@ class CommandSubject:
     session_grant: Grant | None
 
 
-@frozen
+@wire_class
 class FileChangeSubject:
     """The agent wants to change files."""
 
@@ -105,7 +104,7 @@ class FileChangeSubject:
     session_grant: Grant | None
 
 
-@frozen
+@wire_class
 class PermissionGrantSubject:
     """The agent wants permissions."""
 
@@ -118,7 +117,7 @@ class PermissionGrantSubject:
 ApprovalSubject = CommandSubject | FileChangeSubject | PermissionGrantSubject
 
 
-@frozen
+@wire_class
 class Approval:
     """A question that is answered with a decision."""
 
@@ -131,7 +130,7 @@ class Approval:
 # --- questions ------------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class QuestionOption:
     """One answer to choose."""
 
@@ -140,7 +139,7 @@ class QuestionOption:
     description: NonBlank | None = absent()
 
 
-@frozen
+@wire_class
 class Question:
     """One question; it can be answered by choosing, by writing, or by both."""
 
@@ -157,7 +156,7 @@ class Question:
         require(self.allow_free_text or bool(values), "needs an option or free text")
 
 
-@frozen
+@wire_class
 class UserQuestion:
     """One to four questions, asked together."""
 
@@ -175,7 +174,7 @@ InteractionPayload = Approval | UserQuestion
 # --- resolutions ----------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class Allowed:
     """Yes, once or for the session."""
 
@@ -183,14 +182,14 @@ class Allowed:
     granted_permissions: Grant | None
 
 
-@frozen
+@wire_class
 class Denied:
     """No."""
 
     DECISION: ClassVar[str] = "deny"
 
 
-@frozen
+@wire_class
 class Answer:
     """The answer to one question."""
 
@@ -198,7 +197,7 @@ class Answer:
     free_text: FreeText | None = absent()
 
 
-@frozen
+@wire_class
 class UserAnswer:
     """The answers to a user question, by question id."""
 

@@ -3,10 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from attrs import frozen
-
 from bbhost.contract.fields import AT_LEAST_ONE, ClientRequestId, Number
 from bbhost.contract.wire import absent
+from bbhost.contract.wire_class import wire_class
 
 
 class ItemStatus(StrEnum):
@@ -28,7 +27,7 @@ class ApprovalStatus(StrEnum):
 # --- what the user said ---------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class TextContent:
     """Text of a user message."""
 
@@ -36,7 +35,7 @@ class TextContent:
     text: str
 
 
-@frozen
+@wire_class
 class ImageContent:
     """An image of a user message."""
 
@@ -44,7 +43,7 @@ class ImageContent:
     url: str
 
 
-@frozen
+@wire_class
 class LocalImageContent:
     """An image of a user message, on this host."""
 
@@ -52,7 +51,7 @@ class LocalImageContent:
     path: str
 
 
-@frozen
+@wire_class
 class LocalFileContent:
     """A file of a user message, on this host."""
 
@@ -63,7 +62,7 @@ class LocalFileContent:
 UserContent = TextContent | ImageContent | LocalImageContent | LocalFileContent
 
 
-@frozen
+@wire_class
 class UserMessageItem:
     """What the user said."""
 
@@ -78,7 +77,7 @@ class UserMessageItem:
 # --- what the agent said --------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class AgentMessageItem:
     """What the agent said."""
 
@@ -88,7 +87,7 @@ class AgentMessageItem:
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class ReasoningItem:
     """What the agent thought."""
 
@@ -99,7 +98,7 @@ class ReasoningItem:
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class PlanItem:
     """What the agent plans."""
 
@@ -109,7 +108,7 @@ class PlanItem:
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class ContextCompactionItem:
     """The agent's context was made smaller."""
 
@@ -121,7 +120,7 @@ class ContextCompactionItem:
 # --- what the agent did ---------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class CommandExecutionItem:
     """A command that the agent ran. Output that is empty is absent."""
 
@@ -138,7 +137,7 @@ class CommandExecutionItem:
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class FileChange:
     """One changed file."""
 
@@ -148,7 +147,7 @@ class FileChange:
     diff: str | None = absent()
 
 
-@frozen
+@wire_class
 class FileChangeItem:
     """Files that the agent changed."""
 
@@ -160,7 +159,7 @@ class FileChangeItem:
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class WebSearchItem:
     """What the agent searched for."""
 
@@ -171,7 +170,7 @@ class WebSearchItem:
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class WebFetchItem:
     """What the agent fetched."""
 
@@ -184,7 +183,7 @@ class WebFetchItem:
     parent_tool_call_id: str | None = absent()
 
 
-@frozen
+@wire_class
 class ToolCallItem:
     """A tool that the agent called."""
 

@@ -11,11 +11,10 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, ClassVar, get_args
 
-from attrs import frozen
-
 from bbhost.contract.codec import encode_json, parse_json, structure
 from bbhost.contract.fields import Columns, Count, NonEmpty, Rows, TerminalBytes
 from bbhost.contract.wire import named
+from bbhost.contract.wire_class import wire_class
 from bbhost.domain.ids import EnvironmentId, TerminalId, ThreadId
 from bbhost.domain.workspace import WorkspaceContext
 from bbhost.errors import WireError
@@ -49,14 +48,14 @@ class TerminalCloseReason(StrEnum):
 # --- server to daemon -----------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class CommandsAvailable:
     """A hint to fetch commands; there may be none."""
 
     TYPE: ClassVar[str] = "commands-available"
 
 
-@frozen
+@wire_class
 class SessionClose:
     """The session is over."""
 
@@ -64,7 +63,7 @@ class SessionClose:
     reason: SessionCloseReason
 
 
-@frozen
+@wire_class
 class TerminalOpen:
     """Start a shell in a workspace."""
 
@@ -78,7 +77,7 @@ class TerminalOpen:
     rows: Rows
 
 
-@frozen
+@wire_class
 class TerminalAttach:
     """Send again what is remembered of a terminal, from a sequence number on."""
 
@@ -88,7 +87,7 @@ class TerminalAttach:
     since_seq: Count
 
 
-@frozen
+@wire_class
 class TerminalInput:
     """Bytes for the shell; base64 on the wire."""
 
@@ -97,7 +96,7 @@ class TerminalInput:
     data: TerminalBytes = named("dataBase64")
 
 
-@frozen
+@wire_class
 class TerminalResize:
     """The terminal has another size."""
 
@@ -107,7 +106,7 @@ class TerminalResize:
     rows: Rows
 
 
-@frozen
+@wire_class
 class TerminalClose:
     """End a terminal."""
 
@@ -130,7 +129,7 @@ ServerMessage = (
 # --- daemon to server -----------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class Heartbeat:
     """The daemon is there; every message renews the lease, this one does nothing else."""
 
@@ -138,7 +137,7 @@ class Heartbeat:
     STRICT: ClassVar[bool] = True
 
 
-@frozen
+@wire_class
 class TerminalOpened:
     """The shell runs. ``title`` becomes the title of its tab."""
 
@@ -154,7 +153,7 @@ class TerminalOpened:
     rows: Rows
 
 
-@frozen
+@wire_class
 class TerminalChunk:
     """One piece of output; base64 on the wire. Numbers count up by one from 0."""
 
@@ -163,7 +162,7 @@ class TerminalChunk:
     data: TerminalBytes = named("dataBase64")
 
 
-@frozen
+@wire_class
 class TerminalOutput:
     """A terminal wrote something."""
 
@@ -173,7 +172,7 @@ class TerminalOutput:
     chunk: TerminalChunk
 
 
-@frozen
+@wire_class
 class TerminalReplay:
     """What a terminal wrote before."""
 
@@ -185,7 +184,7 @@ class TerminalReplay:
     next_seq: Count
 
 
-@frozen
+@wire_class
 class TerminalExited:
     """A terminal ended; said exactly once of each."""
 
@@ -196,7 +195,7 @@ class TerminalExited:
     close_reason: TerminalCloseReason
 
 
-@frozen
+@wire_class
 class TerminalError:
     """A request about a terminal failed."""
 

@@ -2,8 +2,6 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from attrs import frozen
-
 from bbhost.contract.execution import (
     PermissionMode,
     PromptInputs,
@@ -12,9 +10,10 @@ from bbhost.contract.execution import (
 )
 from bbhost.contract.fields import AT_LEAST_ONE, Count
 from bbhost.contract.wire import flatten
+from bbhost.contract.wire_class import wire_class
 
 
-@frozen
+@wire_class
 class ReplayTurn:
     """One recorded turn."""
 
@@ -24,7 +23,7 @@ class ReplayTurn:
     """Milliseconds since the epoch."""
 
 
-@frozen
+@wire_class
 class ReplayExecution:
     """How the recorded thread was run."""
 
@@ -35,7 +34,7 @@ class ReplayExecution:
     source: str
 
 
-@frozen
+@wire_class
 class ReplayEventCounts:
     """How much was recorded."""
 
@@ -43,7 +42,7 @@ class ReplayEventCounts:
     dropped_records: Count
 
 
-@frozen
+@wire_class
 class ReplaySummary:
     """A capture in a list."""
 
@@ -62,7 +61,7 @@ class ReplaySummary:
     error_message: str | None
 
 
-@frozen
+@wire_class
 class ReplayManifest:
     """A capture in full: its summary, where it came from, and its turns."""
 

@@ -2,17 +2,16 @@
 
 from typing import ClassVar, Literal
 
-from attrs import frozen
-
 from bbhost.contract.execution import AvailableModel, ProviderInfo
 from bbhost.contract.fields import AtLeastZero, NonEmpty, Number
 from bbhost.contract.replay import ReplaySummary
 from bbhost.contract.wire import absent, flatten
+from bbhost.contract.wire_class import wire_class
 from bbhost.domain.status import Diff, WorkspaceStatus
 from bbhost.domain.workspace import DiscoveredWorkspace, TranscriptEntry
 
 
-@frozen
+@wire_class
 class EmptyResult:
     """Done, and nothing to tell."""
 
@@ -20,7 +19,7 @@ class EmptyResult:
 # --- environment and workspace --------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class EnvironmentProvisionResult:
     """What was provisioned. ``transcript`` is empty where nothing was made."""
 
@@ -28,21 +27,21 @@ class EnvironmentProvisionResult:
     workspace: DiscoveredWorkspace = flatten()
 
 
-@frozen
+@wire_class
 class WorkspaceStatusResult:
     """The status."""
 
     workspace_status: WorkspaceStatus
 
 
-@frozen
+@wire_class
 class WorkspaceDiffResult:
     """The diff."""
 
     diff: Diff
 
 
-@frozen
+@wire_class
 class WorkspaceCommitResult:
     """The new commit."""
 
@@ -50,7 +49,7 @@ class WorkspaceCommitResult:
     commit_subject: str
 
 
-@frozen
+@wire_class
 class WorkspaceSquashMergeResult:
     """The commit on the target branch; ``merged`` is true on every success."""
 
@@ -62,7 +61,7 @@ class WorkspaceSquashMergeResult:
 # --- files of the host ----------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class FileRead:
     """A file's content. ``mime_type`` is absent when the extension tells nothing."""
 
@@ -75,7 +74,7 @@ class FileRead:
     """Milliseconds since the epoch, with a fraction where it is known."""
 
 
-@frozen
+@wire_class
 class FoundFile:
     """One file of a list; ``path`` is relative to the directory searched."""
 
@@ -83,7 +82,7 @@ class FoundFile:
     name: str
 
 
-@frozen
+@wire_class
 class HostListFilesResult:
     """The files found; ``truncated`` when there are more than the limit."""
 
@@ -91,7 +90,7 @@ class HostListFilesResult:
     truncated: bool
 
 
-@frozen
+@wire_class
 class FoundPath:
     """One path of a list, how well it matches and which characters match."""
 
@@ -102,7 +101,7 @@ class FoundPath:
     positions: tuple[int, ...]
 
 
-@frozen
+@wire_class
 class HostListPathsResult:
     """The paths found; a directory precedes what is in it."""
 
@@ -110,14 +109,14 @@ class HostListPathsResult:
     truncated: bool
 
 
-@frozen
+@wire_class
 class ManagerTemplate:
     """One manager template."""
 
     name: str
 
 
-@frozen
+@wire_class
 class HostListManagerTemplatesResult:
     """The manager templates, sorted, and the one in use."""
 
@@ -125,7 +124,7 @@ class HostListManagerTemplatesResult:
     active_name: str
 
 
-@frozen
+@wire_class
 class FileMetadata:
     """Size and time of a file."""
 
@@ -134,7 +133,7 @@ class FileMetadata:
     size_bytes: int
 
 
-@frozen
+@wire_class
 class FileWritten:
     """What was written; ``hash`` is the SHA-256 of the bytes in hex."""
 
@@ -144,7 +143,7 @@ class FileWritten:
     size_bytes: int
 
 
-@frozen
+@wire_class
 class FileDeleted:
     """Whether there was a file, and its SHA-256."""
 
@@ -153,7 +152,7 @@ class FileDeleted:
     previous_hash: str | None
 
 
-@frozen
+@wire_class
 class PathDeleted:
     """Whether there was anything at the path."""
 
@@ -164,7 +163,7 @@ class PathDeleted:
 # --- checkouts (12.6) -----------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class OnBranch:
     """HEAD is a branch with commits."""
 
@@ -173,7 +172,7 @@ class OnBranch:
     head_sha: str | None
 
 
-@frozen
+@wire_class
 class Detached:
     """HEAD is a commit."""
 
@@ -181,7 +180,7 @@ class Detached:
     head_sha: str | None
 
 
-@frozen
+@wire_class
 class Unborn:
     """HEAD is a branch without commits."""
 
@@ -189,7 +188,7 @@ class Unborn:
     branch_name: str | None
 
 
-@frozen
+@wire_class
 class UnknownCheckout:
     """HEAD cannot be told."""
 
@@ -200,14 +199,14 @@ class UnknownCheckout:
 GitCheckoutRef = OnBranch | Detached | Unborn | UnknownCheckout
 
 
-@frozen
+@wire_class
 class NoOperation:
     """Nothing is in progress."""
 
     KIND: ClassVar[str] = "none"
 
 
-@frozen
+@wire_class
 class OperationInProgress:
     """A merge or the like has begun and not ended."""
 
@@ -215,7 +214,7 @@ class OperationInProgress:
     has_conflicts: bool
 
 
-@frozen
+@wire_class
 class UnknownOperation:
     """It cannot be told whether something is in progress."""
 
@@ -227,7 +226,7 @@ class UnknownOperation:
 GitOperation = NoOperation | OperationInProgress | UnknownOperation
 
 
-@frozen
+@wire_class
 class SelectedBranch:
     """Where the branch asked for was found."""
 
@@ -235,7 +234,7 @@ class SelectedBranch:
     kind: Literal["local", "remote", "missing"]
 
 
-@frozen
+@wire_class
 class ProjectSourceCheckout:
     """The answer to ``host.list_branches``."""
 
@@ -253,28 +252,28 @@ class ProjectSourceCheckout:
 # --- threads, providers, helpers ------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ThreadStartResult:
     """The provider's own id of the new thread."""
 
     provider_thread_id: NonEmpty
 
 
-@frozen
+@wire_class
 class TurnSubmitResult:
     """What became of the input."""
 
     applied_as: Literal["new-turn", "steer"]
 
 
-@frozen
+@wire_class
 class ProviderListResult:
     """The providers."""
 
     providers: tuple[ProviderInfo, ...]
 
 
-@frozen
+@wire_class
 class ProviderListModelsResult:
     """The models, and those offered only where they are selected already."""
 
@@ -282,7 +281,7 @@ class ProviderListModelsResult:
     selected_only_models: tuple[AvailableModel, ...]
 
 
-@frozen
+@wire_class
 class CodexCompletion:
     """The object that the model made."""
 
@@ -290,7 +289,7 @@ class CodexCompletion:
     value: dict[str, object]
 
 
-@frozen
+@wire_class
 class CodexTranscript:
     """The words that were spoken."""
 
@@ -298,7 +297,7 @@ class CodexTranscript:
     text: str
 
 
-@frozen
+@wire_class
 class ReplayCaptureListResult:
     """The recorded threads."""
 

@@ -8,7 +8,7 @@ None, which means *unknown* and never *empty*.
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from attrs import field, frozen
+from attrs import field
 
 from bbhost.contract.codec import decode_json
 from bbhost.contract.events import ThreadEvent
@@ -23,6 +23,7 @@ from bbhost.contract.fields import (
 )
 from bbhost.contract.interactions import InteractionPayload
 from bbhost.contract.wire import absent, flatten, optional, require
+from bbhost.contract.wire_class import wire_class
 from bbhost.domain.ids import (
     CommandId,
     EnvironmentId,
@@ -38,7 +39,7 @@ HostType = Literal["persistent"]
 # --- errors (2) -----------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ErrorBody:
     """What a server says when it refuses or fails."""
 
@@ -63,7 +64,7 @@ def is_retryable(status: int, body: ErrorBody | None) -> bool:
     return not 400 <= status < 500
 
 
-@frozen
+@wire_class
 class OkResponse:
     """Done."""
 
@@ -73,7 +74,7 @@ class OkResponse:
 # --- enrolling (1) --------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class EnrollRequest:
     """A host trades its enrol key for a host key."""
 
@@ -83,7 +84,7 @@ class EnrollRequest:
     host_type: HostType = "persistent"
 
 
-@frozen
+@wire_class
 class EnrollResponse:
     """The host key, with which every further request is authorised."""
 
@@ -94,28 +95,28 @@ class EnrollResponse:
 # --- opening a session (3) ------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ActiveThread:
     """A thread in the middle of a turn."""
 
     thread_id: ThreadId
 
 
-@frozen
+@wire_class
 class LoadedEnvironment:
     """An environment that is live in this daemon."""
 
     environment_id: EnvironmentId
 
 
-@frozen
+@wire_class
 class OpenTerminal:
     """A terminal that is open in this daemon."""
 
     terminal_id: TerminalId
 
 
-@frozen
+@wire_class
 class SessionOpenRequest:
     """A daemon presents itself; every WebSocket needs a session of its own."""
 
@@ -133,7 +134,7 @@ class SessionOpenRequest:
     host_type: HostType = "persistent"
 
 
-@frozen
+@wire_class
 class ThreadTarget:
     """A thread whose storage is to be watched."""
 
@@ -141,7 +142,7 @@ class ThreadTarget:
     thread_id: ThreadId
 
 
-@frozen
+@wire_class
 class SessionOpenResponse:
     """The session, and what the server knows of this host."""
 
@@ -158,7 +159,7 @@ class SessionOpenResponse:
 # --- commands and their reports (6, 8) ------------------------------------------------------
 
 
-@frozen
+@wire_class
 class FetchedCommands:
     """Commands, oldest first. Each is parsed alone, so that a bad one harms no other."""
 
@@ -169,7 +170,7 @@ def _never_empty(message: str) -> str:
     return message or "unspecified failure"
 
 
-@frozen
+@wire_class
 class CommandSuccess:
     """A command was done. ``result`` is JSON; ``contract.reports`` makes it from a result."""
 
@@ -181,7 +182,7 @@ class CommandSuccess:
     result: object
 
 
-@frozen
+@wire_class
 class CommandFailure:
     """A command was not done. A server refuses an empty message, so there is none."""
 
@@ -197,7 +198,7 @@ class CommandFailure:
 CommandReport = CommandSuccess | CommandFailure
 
 
-@frozen
+@wire_class
 class ReportPost:
     """A report under the session that is current when it is posted."""
 
@@ -208,7 +209,7 @@ class ReportPost:
 # --- events (9) -----------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class EventEnvelope:
     """An event and the id under which its delivery is repeated."""
 
@@ -221,7 +222,7 @@ class EventEnvelope:
         require(self.event.thread_id == self.thread_id, "event.threadId differs from threadId")
 
 
-@frozen
+@wire_class
 class EventBatch:
     """Events in the order in which they are to be stored; all are accepted, or none."""
 
@@ -229,7 +230,7 @@ class EventBatch:
     events: tuple[EventEnvelope, ...]
 
 
-@frozen
+@wire_class
 class AcceptedEvent:
     """The event is stored."""
 
@@ -238,7 +239,7 @@ class AcceptedEvent:
     sequence: Count
 
 
-@frozen
+@wire_class
 class RejectedEvent:
     """The event is refused for good."""
 
@@ -247,7 +248,7 @@ class RejectedEvent:
     reason: str
 
 
-@frozen
+@wire_class
 class EventBatchResponse:
     """What became of each event of a batch."""
 
@@ -266,7 +267,7 @@ class EnvironmentChange(StrEnum):
     THREAD_STORAGE = "thread-storage-changed"
 
 
-@frozen
+@wire_class
 class EnvironmentChangePost:
     """Something changed in an environment."""
 
@@ -275,7 +276,7 @@ class EnvironmentChangePost:
     change: EnvironmentChange
 
 
-@frozen
+@wire_class
 class AppDataChange:
     """A data file of an app changed, or is gone."""
 
@@ -296,7 +297,7 @@ class AppDataChange:
         )
 
 
-@frozen
+@wire_class
 class AppDataResync:
     """All data of an app is to be read again."""
 
@@ -309,7 +310,7 @@ class AppDataResync:
 # --- tool calls (11) ------------------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class ToolCallRequest:
     """An agent calls a tool of the server."""
 
@@ -322,7 +323,7 @@ class ToolCallRequest:
     arguments: object = absent()
 
 
-@frozen
+@wire_class
 class ToolText:
     """Text for the agent."""
 
@@ -330,7 +331,7 @@ class ToolText:
     text: str
 
 
-@frozen
+@wire_class
 class ToolImage:
     """An image for the agent."""
 
@@ -338,7 +339,7 @@ class ToolImage:
     image_url: str
 
 
-@frozen
+@wire_class
 class ToolCallResponse:
     """What the tool answers."""
 
@@ -349,7 +350,7 @@ class ToolCallResponse:
 # --- interactive requests (11) --------------------------------------------------------------
 
 
-@frozen
+@wire_class
 class PendingInteraction:
     """A question to a person; the server knows it by thread, provider and request id."""
 
@@ -361,7 +362,7 @@ class PendingInteraction:
     payload: InteractionPayload
 
 
-@frozen
+@wire_class
 class InteractiveRequest:
     """An agent asks a person."""
 
@@ -379,7 +380,7 @@ class InteractionStatus(StrEnum):
     EXPIRED = "expired"
 
 
-@frozen
+@wire_class
 class InteractionRegistered:
     """The question is known. Only while pending or resolving will there be an answer."""
 
@@ -393,7 +394,7 @@ class InteractionRegistered:
         return self.status in {InteractionStatus.PENDING, InteractionStatus.RESOLVING}
 
 
-@frozen
+@wire_class
 class InteractionRejected:
     """The question cannot be asked."""
 
@@ -404,7 +405,7 @@ class InteractionRejected:
 InteractiveResponse = InteractionRegistered | InteractionRejected
 
 
-@frozen
+@wire_class
 class InteractiveInterrupt:
     """The agent that asked is gone."""
 
@@ -414,7 +415,7 @@ class InteractiveInterrupt:
     reason: str
 
 
-@frozen
+@wire_class
 class InteractiveInterruptResponse:
     """The questions that are not asked any more."""
 

@@ -4,6 +4,9 @@ A generated class is made twice, and the first one is rubbish in a cycle; so is 
 leaves. The collector would let all of that pile up, because what was imported is young and much. Cleared
 now and then it never comes to be, which is 2 MiB of a daemon, for good: memory that was once needed in small pieces
 hardly ever goes back.
+
+``asyncio`` is not imported at all: the library of the state machines does it for machines with coroutines, of
+which there are none here, and it would be another 2 MiB.
 """
 
 import gc
@@ -12,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+from bbhost.toolkit.on_demand import import_on_demand
 
 EVERY_MODULES = 48
 """Modules of ours between two collections, each of which takes 10 to 20 ms."""
@@ -42,3 +47,4 @@ def stop_tidying() -> None:
 
 
 sys.meta_path.insert(0, TidyImports())
+import_on_demand("asyncio")

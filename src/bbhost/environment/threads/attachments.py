@@ -6,6 +6,7 @@ The path of a file or an image that is neither absolute nor a URL is the token o
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 from attrs import evolve
 
@@ -49,7 +50,8 @@ async def stage_attachments(
                 path = await ports.storage.store_attachment(
                     thread_id, request_id, index, _name_of(one), data
                 )
-                staged.append(evolve(one, path=str(path)))
+                upload: Any = one  # type checkers see a wire class as a dataclass
+                staged.append(evolve(upload, path=str(path)))
             else:
                 staged.append(one)
     except BbhostError as error:
