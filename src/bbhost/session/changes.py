@@ -1,10 +1,11 @@
 """Tells the server what changed in environments. Nothing here is ever repeated.
 
-Changes of one kind in one environment within 150 ms are one post. There is one task for all of them
-and no timer per environment; a change that cannot be posted because no session is open waits, and
-is still one.
+Of one kind of change in one environment at most one post leaves in 150 ms: the first at once, for it has been
+debounced already, and what follows as one. There is one task for all of them and no timer per environment;
+a change that cannot be posted because no session is open waits, and is still one.
 """
 
+import heapq
 from collections.abc import Callable
 from logging import getLogger
 
@@ -25,7 +26,7 @@ from bbhost.toolkit.tick import Tick
 log = getLogger(__name__)
 
 COALESCE_SECONDS = 0.15
-"""From the first change of a kind in an environment to its post."""
+"""Between two posts of one kind of change in one environment."""
 WAITING_LIMIT = 10_000
 """Environments and kinds that wait for their post. At the bound further ones are dropped with a
 log line; the server's users see them at their next look."""
@@ -49,8 +50,11 @@ class ChangeReporter:
         self._client = client
         self._current = current
         self._forgotten = forgotten
-        # In the order in which they are due, because every delay is the same.
         self._due: dict[Key, float] = {}
+        self._order: list[tuple[float, Key]] = []
+        """Heap of what is in ``_due``, and of what was forgotten since."""
+        self._posted: dict[Key, float] = {}
+        """When the posts of the last ``COALESCE_SECONDS`` left, oldest first."""
         self._tick = Tick()
         self._posts = trio.CapacityLimiter(POSTS_AT_A_TIME)
 
@@ -62,7 +66,10 @@ class ChangeReporter:
         if len(self._due) >= WAITING_LIMIT:
             log.warning("too many changes wait: %s of %s is dropped", change, environment_id)
             return
-        self._due[key] = trio.current_time() + COALESCE_SECONDS
+        now = trio.current_time()
+        due = max(now, self._posted.get(key, -COALESCE_SECONDS) + COALESCE_SECONDS)
+        self._due[key] = due
+        heapq.heappush(self._order, (due, key))
         self._tick.set()
 
     def forget(self, environment_id: EnvironmentId) -> None:
@@ -75,17 +82,31 @@ class ChangeReporter:
         async with trio.open_nursery() as posts:
             task_status.started()
             while True:
-                while not self._due:
+                while not self._order:
                     await self._tick.wait()
-                key, due = next(iter(self._due.items()))
-                await trio.sleep_until(due)
-                session = await self._current.wait_open()
-                if self._due.pop(key, None) is None:
-                    continue  # forgotten meanwhile
-                # Taken here, so that at most POSTS_AT_A_TIME tasks exist.
-                place = object()
-                await self._posts.acquire_on_behalf_of(place)
-                posts.start_soon(self._post, key, session.session_id, place)
+                due, key = self._order[0]
+                if self._due.get(key) != due:
+                    heapq.heappop(self._order)  # forgotten meanwhile
+                elif due > trio.current_time():
+                    with trio.move_on_at(due):
+                        await self._tick.wait()
+                else:
+                    session = await self._current.wait_open()
+                    # Taken here, so that at most POSTS_AT_A_TIME tasks exist.
+                    place = object()
+                    await self._posts.acquire_on_behalf_of(place)
+                    if self._due.pop(key, None) is None:
+                        self._posts.release_on_behalf_of(place)
+                        continue
+                    self._note_posted(key)
+                    posts.start_soon(self._post, key, session.session_id, place)
+
+    def _note_posted(self, key: Key) -> None:
+        now = trio.current_time()
+        self._posted.pop(key, None)
+        self._posted[key] = now
+        while now - self._posted[oldest := next(iter(self._posted))] > COALESCE_SECONDS:
+            del self._posted[oldest]
 
     async def _post(self, key: Key, session_id: SessionId, place: object) -> None:
         environment_id, change = key

@@ -1,5 +1,6 @@
-"""Changes are coalesced for 150 ms by kind and environment. In virtual time."""
+"""Of one kind in one environment one post leaves in 150 ms, the first at once. In virtual time."""
 
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -60,15 +61,43 @@ async def rig(nursery: trio.Nursery) -> Rig:
     return rig
 
 
-async def test_changes_of_one_kind_are_one_post(autojump_clock: Clock, rig: Rig) -> None:
+async def test_the_first_leaves_at_once_and_what_follows_is_one(
+    autojump_clock: Clock, rig: Rig
+) -> None:
     began = trio.current_time()
     for _ in range(10):
         rig.changed("env_1")
         await trio.sleep(0.01)
     await trio.sleep(1)
-    ((at, *what),) = rig.client.posts
-    assert what == ["env_1", STATUS]
-    assert at - began == pytest.approx(0.15)
+    assert [what for _, *what in rig.client.posts] == [["env_1", STATUS]] * 2
+    assert [at - began for at, *_ in rig.client.posts] == pytest.approx([0, 0.15])
+
+
+async def test_endless_changes_are_a_post_in_150_ms(autojump_clock: Clock, rig: Rig) -> None:
+    began = trio.current_time()
+    for number in range(1000):
+        rig.changed("env_1")
+        if number % 3 == 0:
+            rig.changed(f"env_{number}")  # others do not hold it up, nor hurry it
+        await trio.sleep(0.003)
+    times = [at - began for at, name, _ in rig.client.posts if name == "env_1"]
+    assert all(0.149 < after - before < 0.16 for before, after in pairwise(times))
+    assert times[0] == 0
+    assert len(times) >= 19
+
+
+async def test_what_waits_does_not_hold_up_the_first_of_another(
+    autojump_clock: Clock, rig: Rig
+) -> None:
+    rig.changed("env_1")
+    await trio.sleep(0.05)
+    rig.changed("env_1")
+    await trio.sleep(0.05)
+    began = trio.current_time()
+    rig.changed("env_2")
+    await trio.sleep(1)
+    assert [name for _, name, _ in rig.client.posts] == ["env_1", "env_2", "env_1"]
+    assert rig.client.posts[1][0] == began
 
 
 async def test_kinds_and_environments_are_posted_by_themselves(
@@ -109,9 +138,10 @@ async def test_an_environment_that_the_server_forgot_is_forgotten(
     autojump_clock: Clock, rig: Rig, status: int
 ) -> None:
     rig.client.fails["env_1"] = ServerRefusedError(status, "x", "gone", retryable=False)
+    rig.client.takes_seconds = 0.1
     rig.changed("env_1")
-    await trio.sleep(0.1)
-    rig.changed("env_1", REFS)
+    await trio.sleep(0.05)
+    rig.changed("env_1")
     await trio.sleep(1)
     assert rig.forgotten == ["env_1"]
     assert len(rig.client.posts) == 1, "nothing more is posted for it"
@@ -161,3 +191,9 @@ async def test_a_forgotten_environment_posts_nothing(autojump_clock: Clock, rig:
     rig.reporter.forget(EnvironmentId("env_1"))
     await trio.sleep(1)
     assert [name for _, name, _ in rig.client.posts] == ["env_2"]
+    for _ in range(2):
+        rig.changed("env_2")
+        await trio.sleep(0.01)
+    rig.reporter.forget(EnvironmentId("env_2"))
+    await trio.sleep(1)
+    assert len(rig.client.posts) == 2, "what waits for its turn is dropped as well"
