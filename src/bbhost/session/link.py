@@ -11,6 +11,7 @@ that is stuck cannot see the answers, so the same count notices it.
 import ssl
 from collections.abc import Awaitable, Callable
 from logging import getLogger
+from socket import SO_SNDBUF, SOL_SOCKET
 from urllib.parse import urlsplit
 
 import trio
@@ -42,6 +43,9 @@ CONNECT_SECONDS = 10.0
 """Wait for the socket to open."""
 CLOSE_SECONDS = 2.0
 """Wait for the last message, and then again for the other side to agree that it is over."""
+SEND_BUFFER_BYTES = 128 * 1024
+"""What the kernel holds for us; Linux takes twice as much. Left to itself it grows to megabytes when a terminal
+floods, and whatever is typed in another one has its echo behind them."""
 MESSAGE_BYTES_LIMIT = 1024 * 1024
 """Largest message taken from the server. Beyond it the socket is closed (1009) and opened anew."""
 REASON_SECONDS = 1.0
@@ -278,13 +282,13 @@ async def _connect(options: LinkOptions, deadline: float) -> _Stream:
     assert parts.hostname is not None
     try:
         with trio.fail_at(deadline):
+            default_port = 80 if options.tls is None else 443
+            tcp = await trio.open_tcp_stream(parts.hostname, parts.port or default_port)
+            tcp.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
             if options.tls is None:
-                return await trio.open_tcp_stream(parts.hostname, parts.port or 80)
-            secured = await trio.open_ssl_over_tcp_stream(
-                parts.hostname,
-                parts.port or 443,
-                ssl_context=options.tls,
-                https_compatible=True,
+                return tcp
+            secured = trio.SSLStream(
+                tcp, options.tls, server_hostname=parts.hostname, https_compatible=True
             )
             try:
                 await secured.do_handshake()

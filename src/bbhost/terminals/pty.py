@@ -1,6 +1,7 @@
 """A pseudo-terminal: the daemon's side of it, and making one."""
 
 import fcntl
+import math
 import os
 import struct
 import termios
@@ -33,18 +34,19 @@ class PtyMaster:
         """The file descriptor; -1 when closed."""
         return self._descriptor
 
-    async def read_slice(self, limit: int, linger_seconds: float = 0.0) -> bytes:
+    async def read_slice(self, limit: int, stream_until: float = -math.inf) -> bytes:
         """Read what is there, at least one byte and at most ``limit``; ``b""`` at the end.
 
         Args:
-            linger_seconds: after the first bytes wait up to this long for ``limit`` to be reached.
+            stream_until: where the first bytes come before that time, wait ``LINGER_SECONDS`` more
+                for ``limit`` to be reached.
 
         At most ``limit`` bytes are read between two checkpoints, so a flood delays nobody.
         Cancellation: safe; nothing that was read is lost.
         """
         await self._fill(limit)
-        if linger_seconds > 0 and not self._ended:
-            with trio.move_on_after(linger_seconds):
+        if trio.current_time() < stream_until and not self._ended:
+            with trio.move_on_after(LINGER_SECONDS):
                 while len(self._unread) < limit and not self._ended:
                     await self._fill(limit)
         data = bytes(self._unread[:limit])

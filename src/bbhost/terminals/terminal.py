@@ -26,7 +26,7 @@ from bbhost.contract.messages import (
 from bbhost.domain.ids import TerminalId
 from bbhost.lifecycle.terminal import TerminalCore, TerminalState
 from bbhost.terminals.input_queue import InputQueue
-from bbhost.terminals.pty import LINGER_SECONDS, PtyMaster
+from bbhost.terminals.pty import PtyMaster
 from bbhost.terminals.replay import replay_steps
 from bbhost.terminals.replay_guard import ReplayGuard
 from bbhost.terminals.scrollback import MAX_CHUNK_BYTES, Scrollback
@@ -238,11 +238,9 @@ class Terminal:
         data = b""
         while True:
             draining = self._shell_gone
-            started = trio.current_time()
-            linger = LINGER_SECONDS if started - last_output < STREAMING_SECONDS else 0.0
-            quiet_at = started + QUIET_SECONDS if draining else math.inf
+            quiet_at = trio.current_time() + QUIET_SECONDS if draining else math.inf
             with trio.CancelScope(deadline=quiet_at) as self._reading:
-                data = await pty.read_slice(MAX_CHUNK_BYTES, linger)
+                data = await pty.read_slice(MAX_CHUNK_BYTES, last_output + STREAMING_SECONDS)
             if self._reading.cancelled_caught:
                 if draining:
                     break
