@@ -1,13 +1,13 @@
 """What a command that failed is answered with: a code of the contract and a sentence."""
 
 import errno
-from collections.abc import Iterator
 from logging import getLogger
 
 import trio
 from attrs import frozen
 
 from bbhost.errors import BbhostError
+from bbhost.toolkit.groups import first_of
 
 log = getLogger(__name__)
 
@@ -45,21 +45,11 @@ def fault_of(error: Exception, what: str) -> Fault:
 
 
 def _telling(error: Exception) -> Exception:
-    members = list(leaves(error))
-    for kind in (BbhostError, OSError):
-        for member in members:
-            if isinstance(member, kind):
-                return member
-    return members[0]
-
-
-def leaves(error: Exception) -> Iterator[Exception]:
-    """The members of a group and of the groups in it; of another exception, itself."""
-    if isinstance(error, ExceptionGroup):
-        for member in error.exceptions:
-            yield from leaves(member)
-    else:
-        yield error
+    for kind in (BbhostError, OSError, Exception):
+        found = first_of(error, kind)
+        if found is not None:
+            return found
+    return error
 
 
 def _bounded(message: str) -> str:

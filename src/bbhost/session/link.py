@@ -35,7 +35,7 @@ from bbhost.contract.version import SUBPROTOCOL
 from bbhost.errors import WireError
 from bbhost.lifecycle.session import EndCause
 from bbhost.session.errors import LinkClosedError, ServerRefusedError, ServerUnreachableError
-from bbhost.session.faults import leaves
+from bbhost.toolkit.groups import first_of
 
 log = getLogger(__name__)
 
@@ -330,12 +330,12 @@ async def _use_stream(
                     await socket.aclose()
             reader.cancel_scope.cancel()
     except* ConnectionRejected as group:
-        rejected = next(one for one in leaves(group) if isinstance(one, ConnectionRejected))
+        rejected = first_of(group, ConnectionRejected)
     except* Exception as group:
         if any(isinstance(one, ExceptionGroup) for one in group.exceptions):
             raise  # of the link's own nursery
         # The library's reader means to answer a peer that breaks the protocol, which may not be possible.
-        broken = next(leaves(group))
+        broken = first_of(group, Exception)
     if rejected is not None:
         raise ServerRefusedError(
             rejected.status_code, "", "the socket was refused", retryable=True
