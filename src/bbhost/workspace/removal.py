@@ -7,7 +7,6 @@ started again from the first one, however it was interrupted. Branches are never
 
 import errno
 import logging
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from attrs import frozen
 
 from bbhost.domain.status import WorkspaceStatus
-from bbhost.errors import BbhostError, NotRemovableError
+from bbhost.errors import NotRemovableError
 from bbhost.toolkit.faults import fault_point
 from bbhost.workspace.disk import on_disk
 from bbhost.workspace.evidence import Evidence, WorktreeRemoval, examine, known_registration
@@ -28,8 +27,6 @@ from bbhost.workspace.transcript import wall_clock_ms
 from bbhost.workspace.trash import RETENTION_MS, Trash, TrashNote
 from bbhost.workspace.trash_emptier import delete_tree
 
-DEREGISTER_SECONDS = 30.0
-"""Deadline of git's own deregistration; afterwards it is done without git."""
 MAX_ROUNDS = 3
 """How often a path that comes back while it is removed is removed anew."""
 REMOVING_PREFIX = ".bbhost-removing-"
@@ -116,8 +113,9 @@ async def discard_worktree(
 async def deregister_worktree(tools: WorkspaceTools, removal: WorktreeRemoval) -> bool:
     """Remove git's registration of exactly this worktree. False: it is locked and was kept.
 
-    Found by the worktree itself, by the note in the trash, or in the source repository. Where git
-    or its repository is gone, or git refuses, the registration is removed without git.
+    Found by the worktree itself, by the note in the trash, or in the source repository. A registration is a
+    directory, and all that ``git worktree remove`` does to one whose worktree is gone is to delete it;
+    that needs no process, and works where git or the rest of its repository is gone.
     """
     registration = await on_disk(_find_registration, tools.trash, removal)
     if registration is None:
@@ -129,19 +127,6 @@ async def deregister_worktree(tools: WorkspaceTools, removal: WorktreeRemoval) -
     common_dir = registration.common_dir
     async with tools.locks.repository(common_dir):
         await on_disk(_keep_submodules, tools.trash, removal, registration)
-        if not await on_disk(os.path.lexists, removal.path):
-            with suppress(BbhostError):
-                await tools.git.run(
-                    "worktree",
-                    "remove",
-                    *(["--force"] * (2 if registration.half_made else 1)),
-                    str(removal.path),
-                    cwd=common_dir,
-                    git_dir=common_dir,
-                    check=False,
-                    timeout_seconds=DEREGISTER_SECONDS,
-                )
-        fault_point("removal.git_deregistered")
         left = await on_disk(read_registration, registration.directory)
         if left is not None and _same(left, registration) and not left.locked_by_user:
             await delete_registration(left)

@@ -15,6 +15,10 @@ from bbhost.workspace.tree_deletion import delete_slice
 
 LOOK_AGAIN_SECONDS = 3600.0
 """Longest time until kept entries are looked at again, and entries that could not be deleted."""
+QUIET_SECONDS = 1.0
+"""The trash is left alone while more goes in: deleting would slow down what fills it."""
+LONGEST_SECONDS = 10.0
+"""From the first of it to emptying, where more keeps coming."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +80,7 @@ class TrashEmptier:
         self._wake.set()
 
     async def run(self) -> None:
-        """Empty the trash now and whenever woken, for ever.
+        """Empty the trash now, and whenever woken and quiet again, for ever.
 
         Cancellation: safe; what is left is deleted after the next start.
         """
@@ -87,6 +91,15 @@ class TrashEmptier:
                 logger.warning("Cannot read the trash of %s: %s", self.trash.data_dir, error)
             with trio.move_on_after(LOOK_AGAIN_SECONDS):
                 await self._wake.wait()
+                await self._wait_quiet()
+
+    async def _wait_quiet(self) -> None:
+        with trio.move_on_after(LONGEST_SECONDS):
+            quiet = False
+            while not quiet:
+                with trio.move_on_after(QUIET_SECONDS) as pause:
+                    await self._wake.wait()
+                quiet = pause.cancelled_caught
 
 
 def _keep(entry: TrashEntry, now_ms: int) -> bool:

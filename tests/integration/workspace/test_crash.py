@@ -40,7 +40,6 @@ DESTROY = [
     "trash.note_written",
     "trash.moved",
     "removal.before_deregister",
-    "removal.git_deregistered",
     "removal.deregistered",
     "removal.parent_pruned",
 ]

@@ -327,7 +327,6 @@ DESTROY_POINTS = (
     "trash.moved",
     "teardown.deregister",
     "removal.before_deregister",
-    "removal.git_deregistered",
     "removal.deregistered",
     "teardown.prune_parent",
     "removal.parent_pruned",
