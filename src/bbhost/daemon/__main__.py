@@ -19,9 +19,10 @@ from bbhost.daemon.restart.descriptors import take_descriptors
 from bbhost.daemon.run import run_daemon
 from bbhost.daemon.stopping import StopRequest
 from bbhost.errors import BbhostError, ConfigError
-from bbhost.processes.spawn import keep_files_private, let_children_be_interrupted
+from bbhost.processes.spawn import let_children_be_interrupted
 from bbhost.toolkit.groups import leaves, split_cancelled
 from bbhost.toolkit.tick import Tick
+from bbhost.toolkit.umask import keep_files_private
 
 log = logging.getLogger("bbhost.daemon")
 

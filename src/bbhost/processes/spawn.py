@@ -9,7 +9,7 @@ boundary set inherited attributes around the call.
 Every child is the leader of its own session and process group: a signal to its group reaches what
 it started, and no signal from the daemon's terminal reaches it.
 
-What the daemon itself writes is its user's alone (:func:`keep_files_private`); what git, a terminal
+What the daemon itself writes is its user's alone (``toolkit/umask.py``); what git, a terminal
 or an agent writes has the permissions it would have without the daemon.
 """
 
@@ -28,6 +28,7 @@ from attrs import define, field
 from bbhost.processes.exit_wait import open_pidfd, wait_exited
 from bbhost.processes.launcher import through_launcher
 from bbhost.processes.lineage_tag import UNBOUNDED, tagging
+from bbhost.toolkit.umask import childrens_umask
 
 Stdio: TypeAlias = int | IO[bytes] | None
 """``subprocess.PIPE``, ``subprocess.DEVNULL``, ``subprocess.STDOUT`` (stderr only) or a descriptor."""
@@ -41,11 +42,6 @@ started_children: "dict[int, Child]" = {}
 A child of the daemon that is not among them is an adopted orphan. Process ids are one namespace
 for the whole program, hence one table.
 """
-
-PRIVATE_UMASK = 0o077
-_childrens_umask = -1
-"""File mode creation mask that children begin with; -1 is the daemon's own. A mask is a process's,
-hence one variable for the whole program."""
 
 
 def let_children_be_interrupted() -> None:
@@ -62,18 +58,6 @@ def let_children_be_interrupted() -> None:
 
 def _ignore(_number: int, _frame: object) -> None:
     return
-
-
-def keep_files_private() -> None:
-    """Make files that this process makes from now on readable by its user alone.
-
-    Children keep the mask that this process had at the first call: checkouts, and what agents
-    build in them, must be as usable as if the person had made them.
-    """
-    global _childrens_umask
-    before = os.umask(PRIVATE_UMASK)
-    if _childrens_umask < 0:
-        _childrens_umask = before
 
 
 class ProcessOpener(Protocol):
@@ -246,7 +230,7 @@ def spawn(
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,
-                umask=_childrens_umask,
+                umask=childrens_umask(),
             )
         on_failure.pop_all()
     pidfd = open_pidfd(popen.pid)

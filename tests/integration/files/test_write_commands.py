@@ -16,6 +16,7 @@ from bbhost.contract.commands import (
 from bbhost.contract.results import FileDeleted, PathDeleted
 from bbhost.domain.ids import ThreadId
 from bbhost.errors import BbhostError
+from bbhost.toolkit import umask
 from bbhost.workspace.files import writing
 from bbhost.workspace.files.beneath import DIRECTORY, Resolver
 from bbhost.workspace.files.service import HostFiles
@@ -53,6 +54,22 @@ async def test_a_file_is_written_with_root_and_parents(files: HostFiles, world: 
     assert (written.path, written.hash, written.size_bytes) == ("a/b/c.json", hash_text("{}"), 2)
     assert written.modified_at_ms == file.stat().st_mtime_ns / 1_000_000
     assert temporaries(world.base) == []
+
+
+async def test_what_is_made_is_as_if_the_person_had_made_it(
+    files: HostFiles, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the daemon's own, which are its user's alone."""
+    before = os.umask(0o027)
+    monkeypatch.setattr(umask, "_before", None)
+    umask.keep_files_private()
+    try:
+        root = world.base / "made" / "root"
+        await files.write_file_relative(write_command(root, "a/run.sh", "x"))
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((root / one).stat().st_mode) for one in ("..", ".", "a", "a/run.sh")]
+    assert [oct(mode) for mode in modes] == ["0o750", "0o750", "0o750", "0o640"]
 
 
 async def test_a_file_is_replaced_and_keeps_its_permissions(

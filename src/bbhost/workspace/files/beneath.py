@@ -17,6 +17,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Protocol
 
+from bbhost.toolkit.umask import usual_mode
+
 DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 """Flags that open a directory to go on from, without asking for permission to list it."""
 
@@ -159,24 +161,38 @@ def system_resolver() -> Resolver:
     return WalkResolver()
 
 
-def make_directories(root: int, parts: Sequence[str], mode: int = 0o777) -> int:
+def make_directories(root: int, parts: Sequence[str], *, for_person: bool = False) -> int:
     """Make the directories ``parts`` beneath ``root`` where missing; return the last, opened.
+
+    Args:
+        for_person: they are to be as if the person had made them; else they are the daemon's.
 
     Raises:
         OSError: ELOOP where a component is a symbolic link, ENOTDIR where it is a file.
     """
     check_parts(parts)
     walk = WalkResolver()
+    mode = usual_mode(0o777) if for_person else None
     directory = os.dup(root)
     for part in parts:
         try:
             with suppress(FileExistsError):
-                os.mkdir(part, mode, dir_fd=directory)
+                os.mkdir(part, dir_fd=directory)
+                if mode is not None:
+                    os.chmod(part, mode, dir_fd=directory)
             below = walk.open(directory, [part], DIRECTORY)
         finally:
             os.close(directory)
         directory = below
     return directory
+
+
+def _set_mode(directory: int, mode: int) -> None:
+    """By descriptor: at the name may be a link by now."""
+    if hasattr(os, "O_PATH"):
+        os.chmod(f"/proc/self/fd/{directory}", mode)  # noqa: PTH101 - fchmod refuses O_PATH
+    else:
+        os.fchmod(directory, mode)
 
 
 def _is_link(directory: int, name: str) -> bool:

@@ -12,12 +12,14 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import islice, takewhile
+from pathlib import Path
 
 from attrs import frozen
 
 from bbhost.errors import FileMissingError, InvalidPathError
 from bbhost.toolkit.faults import fault_point
+from bbhost.toolkit.umask import usual_mode
 from bbhost.workspace.files.beneath import DIRECTORY, Resolver, make_directories
 from bbhost.workspace.files.paths import absolute_path, file_errors, open_root, relative_parts
 from bbhost.workspace.files.reading import check_dotfiles, hash_of
@@ -70,15 +72,16 @@ def replace_file(parent: int, name: str, data: bytes, mode: int | None = None) -
     """Atomically give ``name`` in the directory ``parent`` the content ``data``.
 
     Args:
-        mode: permissions; None keeps those of the file that is there, else the umask decides.
+        mode: permissions; None keeps those of the file that is there, else they are as if the person
+            had made it.
 
     Raises:
         InvalidPathError: a symbolic link or a directory is in its place.
         OSError: as of the system calls.
     """
     before = _regular_or_none(parent, name)
-    if mode is None and before is not None:
-        mode = stat.S_IMODE(before.st_mode)
+    if mode is None:
+        mode = usual_mode(0o666) if before is None else stat.S_IMODE(before.st_mode)
     _remove_left_behind(parent, name)
     temporary = temporary_name(name)
     try:
@@ -208,7 +211,7 @@ def _parent(resolver: Resolver, root: int, parts: tuple[str, ...]) -> Iterator[i
 @contextmanager
 def _parent_made(root: int, parts: tuple[str, ...], path: str) -> Iterator[int]:
     try:
-        parent = make_directories(root, parts[:-1])
+        parent = make_directories(root, parts[:-1], for_person=True)
     except NotADirectoryError as error:
         raise InvalidPathError(f"A parent is not a directory: {path}") from error
     try:
@@ -218,8 +221,15 @@ def _parent_made(root: int, parts: tuple[str, ...], path: str) -> Iterator[int]:
 
 
 def _make_root(root_path: str) -> None:
+    root = Path(absolute_path(root_path))
+    missing = list(takewhile(lambda one: not one.exists(), (root, *root.parents)))
+    mode = usual_mode(0o777)
     try:
-        os.makedirs(absolute_path(root_path), exist_ok=True)  # noqa: PTH103 - text throughout
+        for directory in reversed(missing):
+            directory.mkdir(exist_ok=True)
+            if mode is not None:
+                directory.chmod(mode)
+        root.mkdir(exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InvalidPathError(f"Root is not a directory: {root_path}") from error
 
