@@ -188,7 +188,7 @@ def test_what_is_rarely_needed_is_not_in_the_daemon(tmp_path: Path) -> None:
         "import sys, bbhost.daemon.__main__; "
         "print([name for name in sys.modules if name.startswith(('bbhost.daemon.doctor', "
         "'bbhost.daemon.collecting', 'bbhost.daemon.rescues', 'bbhost.daemon.service', "
-        "'bbhost.daemon.metrics', 'bbhost.daemon.offline', 'bbhost.cli'))])"
+        "'bbhost.daemon.metrics', 'bbhost.daemon.offline', 'bbhost.cli', 'asyncio.', 'httpx'))])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -27,6 +27,7 @@ from bbhost.hub.api.environments import (
     ServerState,
     SquashMergeRequest,
 )
+from bbhost.toolkit.counted import counted
 
 MESSAGE_CHARACTERS = 72
 """Of a prompt, what becomes the message of a commit where none is given."""
@@ -96,7 +97,7 @@ class Changes:
         parts = []
         if self.is_uncommitted:
             count = len(tree.files)
-            files = "1 file" if count == 1 else f"{count} files"
+            files = counted(count, "file", "files")
             # Lines of new files are not counted.
             lines = tree.insertions or tree.deletions
             parts.append(

@@ -10,6 +10,7 @@ import typer
 from bbhost.cli.commanding import Answer, Cli, local_command
 from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.printing import age, clean, say, say_facts, say_table
+from bbhost.toolkit.counted import counted
 
 if TYPE_CHECKING:
     from bbhost.daemon.rescues import RescueDesk
@@ -117,7 +118,12 @@ async def restore(
         lambda desk: desk.restore(name, where, repository=_path(place), overwrite=overwrite),
     )
     count = len(found["written"])
-    return Answer(found, lambda: say(f"{count} files were given back in {clean(found['target'])}"))
+    return Answer(
+        found,
+        lambda: say(
+            counted(count, "file was", "files were") + f" given back in {clean(found['target'])}"
+        ),
+    )
 
 
 @local_command(app, "drop")

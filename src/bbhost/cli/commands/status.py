@@ -7,6 +7,7 @@ import typer
 from bbhost.cli.commanding import Answer, Cli, local_command
 from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.printing import clean, say, say_facts, say_table, span
+from bbhost.toolkit.counted import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +62,10 @@ def troubles_of(found: dict[str, Any]) -> list[str]:
     # What it knows of itself beyond that; the session has been told of, better.
     troubles += [one for one in found["health"]["reasons"] if not one.startswith("no session")]
     if found["processes"]["survivors"]:
-        troubles.append(f"{found['processes']['survivors']} processes could not be ended")
+        troubles.append(
+            counted(found["processes"]["survivors"], "process", "processes")
+            + " could not be ended"
+        )
     return troubles
 
 

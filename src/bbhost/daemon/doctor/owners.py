@@ -7,6 +7,7 @@ import trio
 
 from bbhost.daemon.doctor.finding import Finding, error, ok, warning
 from bbhost.daemon.doctor.subject import LOOK_AGAIN_SECONDS, Subject
+from bbhost.toolkit.counted import counted
 
 CHECK = "owners"
 OWNER_TASK_PREFIX = "environment "
@@ -27,7 +28,11 @@ async def check_owners(subject: Subject) -> list[Finding]:
         findings.append(
             error(
                 CHECK,
-                f"{len(wrong)} environments and their owners do not fit",
+                counted(
+                    len(wrong),
+                    "environment and its owner do not fit",
+                    "environments and their owners do not fit",
+                ),
                 sorted(wrong),
                 "see the daemon's log for 'owner of an environment crashed'; restart the daemon",
             )

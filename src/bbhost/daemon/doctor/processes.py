@@ -14,6 +14,7 @@ from bbhost.processes.marker import data_directory_id, parse_markers
 from bbhost.processes.proc import ProcessIdentity
 from bbhost.processes.records import Backend
 from bbhost.processes.table import ProcessTable, system_table
+from bbhost.toolkit.counted import counted
 
 CHECK = "processes"
 
@@ -38,7 +39,8 @@ async def check_processes(subject: Subject) -> list[Finding]:
         findings.append(
             info(
                 CHECK,
-                f"{len(strays)} processes carry our mark; only the daemon knows which are live",
+                counted(len(strays), "process carries", "processes carry")
+                + " our mark; only the daemon knows which are live",
             )
         )
     elif strays:
@@ -46,7 +48,12 @@ async def check_processes(subject: Subject) -> list[Finding]:
         findings.append(
             error(
                 CHECK,
-                f"{len(strays)} processes carry our mark and are in no live environment",
+                counted(
+                    len(strays),
+                    "process carries our mark and is",
+                    "processes carry our mark and are",
+                )
+                + " in no live environment",
                 list(strays.values()),
                 f"restart the daemon, which ends them, or: kill {pids}",
             )
@@ -115,7 +122,8 @@ def _survivors(subject: Subject) -> list[Finding]:
         findings.append(
             warning(
                 CHECK,
-                f"{statistics.survivors} processes could not be ended since the daemon was started",
+                counted(statistics.survivors, "process", "processes")
+                + " could not be ended since the daemon was started",
                 remedy="they belong to another user or hang in the kernel; see the daemon's log",
             )
         )

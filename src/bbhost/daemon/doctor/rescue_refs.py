@@ -6,6 +6,7 @@ from bbhost.daemon.doctor.finding import Finding, info, ok, warning
 from bbhost.daemon.doctor.subject import Subject
 from bbhost.daemon.managed_places import known_repositories
 from bbhost.errors import BbhostError
+from bbhost.toolkit.counted import counted
 from bbhost.workspace.rescue_list import RETENTION_SECONDS, list_rescues
 
 CHECK = "rescues"
@@ -30,13 +31,19 @@ async def check_rescues(subject: Subject) -> list[Finding]:
         findings.append(
             warning(
                 CHECK,
-                f"{len(old)} rescues are older than {RETENTION_SECONDS // 86_400} days",
+                counted(len(old), "rescue is", "rescues are")
+                + f" older than {RETENTION_SECONDS // 86_400} days",
                 old,
                 "bbhost rescue show NAME; then: bbhost gc --no-dry-run",
             )
         )
     if kept:
         findings.append(
-            info(CHECK, f"{len(kept)} rescues are kept", kept, "bbhost rescue ls, restore, drop")
+            info(
+                CHECK,
+                counted(len(kept), "rescue is kept", "rescues are kept"),
+                kept,
+                "bbhost rescue ls, restore, drop",
+            )
         )
     return findings or [ok(CHECK, "nothing had to be rescued")]

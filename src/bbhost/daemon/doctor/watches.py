@@ -11,6 +11,7 @@ import trio
 from bbhost.daemon.doctor.finding import Finding, error, info, ok, warning
 from bbhost.daemon.doctor.subject import LOOK_AGAIN_SECONDS, Subject
 from bbhost.domain.environment import EnvironmentState
+from bbhost.toolkit.counted import counted
 from bbhost.watch.kernel_view import KernelWatch, count_kernel_watches, kernel_watches
 from bbhost.watch.values import WatchBackend, WatchTarget
 
@@ -118,7 +119,8 @@ def _uncovered(parts: "Parts") -> list[Finding]:
         findings.append(
             warning(
                 CHECK,
-                f"{len(gone)} environments are not watched: status is computed on every question",
+                counted(len(gone), "environment is not watched", "environments are not watched")
+                + ": status is computed on every question",
                 gone,
                 "see the reason; a status question starts the watch again",
             )
@@ -127,7 +129,8 @@ def _uncovered(parts: "Parts") -> list[Finding]:
         findings.append(
             warning(
                 CHECK,
-                f"{len(polled)} environments are polled instead of watched",
+                counted(len(polled), "environment is", "environments are")
+                + " polled instead of watched",
                 polled,
                 "raise fs.inotify.max_user_watches, or set watch_share",
             )
