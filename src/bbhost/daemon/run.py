@@ -43,12 +43,13 @@ from bbhost.workspace.temporary_worktree import sweep_temporary_worktrees
 
 log = logging.getLogger(__name__)
 
-GUESTS_SECONDS = 1.0
-"""For terminals and threads to say goodbye at stop. With ``drain_seconds``, the flush and the socket: 4.5 s at most
-with a server that does not answer, and a tenth of that with one that does."""
-FLUSH_SECONDS = 0.5
+GUESTS_SECONDS = 0.6
+"""For terminals and threads to say goodbye at stop."""
+FLUSH_SECONDS = 0.3
 LEAVE_SECONDS = 1.0
-"""For the socket to be closed with a goodbye; after that it is cut."""
+"""For both, and for the socket to be closed with a goodbye; after that it is cut. With ``drain_seconds`` and the
+end of processes it is 5 s at most with a server that does not answer, and a tenth of that with one that does.
+What is not told by then is in the journal, and is told after the next start."""
 END_PROCESSES_SECONDS = 2.0
 """Bound on ending what the environments started; needed in full only by processes that cannot be killed."""
 
@@ -180,18 +181,22 @@ async def _run_session(
         await stop.event.wait()
         log.info("stopping: %s", stop.reason)
         if not failures:
-            await _say_goodbye(parts, session, hand_over)
+            await _drain(parts, session, hand_over)
             with trio.move_on_after(LEAVE_SECONDS):
+                await _say_goodbye(parts, session)
                 await left.wait()
         link.cancel_scope.cancel(reason="the daemon stops")
     if failures:
         raise failures[0]
 
 
-async def _say_goodbye(parts: Parts, session: Session, hand_over: HandOver) -> None:
+async def _drain(parts: Parts, session: Session, hand_over: HandOver) -> None:
     report = await session.drain(parts.config.get("drain_seconds"))
     log.info("drained", extra={"commands_left": report.commands, "events_left": report.events})
     await hand_over.run()
+
+
+async def _say_goodbye(parts: Parts, session: Session) -> None:
     with trio.move_on_after(GUESTS_SECONDS):
         async with trio.open_nursery() as guests:
             guests.start_soon(parts.threads.stop_all)
