@@ -45,12 +45,22 @@ def test_what_is_there_already_stays() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "use", ["from asyncio import run", "import asyncio.events", "import asyncio; asyncio.run"]
+    "use",
+    [
+        "from asyncio import run",
+        "import asyncio.exceptions",
+        "from asyncio.exceptions import CancelledError",
+        "import asyncio; asyncio.run",
+    ],
 )
-def test_a_package_comes_whole_however_it_is_used(use: str) -> None:
+def test_a_package_comes_whole_and_once_however_it_is_used(use: str) -> None:
     program = (
         "from bbhost.toolkit.on_demand import import_on_demand; import_on_demand('asyncio');"
-        f"{use}; import asyncio; asyncio.run(asyncio.sleep(0)); print(asyncio.events.__name__)"
+        f"{use}; import asyncio, asyncio.exceptions as e, sys; asyncio.run(asyncio.sleep(0));"
+        "assert e.CancelledError is asyncio.CancelledError;"
+        "assert e.__spec__.origin.endswith('exceptions.py'), e.__spec__;"
+        "assert sys.modules['asyncio.exceptions'] is e;"
+        "print(asyncio.events.__name__)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -13,11 +13,13 @@ C = TypeVar("C", bound=type)
 
 @dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
 def wire_class(cls: C) -> C:
-    """Make a frozen attrs class that compares, hashes and shows itself by its fields."""
+    """Make a frozen attrs class that compares, hashes, copies and shows itself by its fields."""
     made: Any = attrs.frozen(cls, eq=False, repr=False, getstate_setstate=False)
     made.__eq__ = _equals
     made.__hash__ = _hash
     made.__repr__ = _show
+    made.__getstate__ = _values
+    made.__setstate__ = _restore
     done: C = made
     return done
 
@@ -35,6 +37,11 @@ def _equals(self: object, other: object) -> bool:
 
 def _hash(self: object) -> int:
     return hash((type(self), *_values(self)))
+
+
+def _restore(self: object, values: tuple[object, ...]) -> None:
+    for field, value in zip(attrs.fields(type(self)), values, strict=True):  # type: ignore[arg-type]
+        object.__setattr__(self, field.name, value)
 
 
 def _show(self: Any) -> str:  # noqa: ANN401 - any wire class

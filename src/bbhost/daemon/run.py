@@ -48,7 +48,8 @@ GUESTS_SECONDS = 0.6
 FLUSH_SECONDS = 0.3
 LEAVE_SECONDS = 1.0
 """For both, and for the socket to be closed with a goodbye; after that it is cut. With ``drain_seconds`` and the
-end of processes it is 5 s at most with a server that does not answer, and a tenth of that with one that does.
+end of processes it is 5 s at most with a server that does not answer, and a tenth of that with one that does. (At
+a restart under systemd, terminals are handed over in between: ``HAND_OVER_SECONDS`` more.)
 What is not told by then is in the journal, and is told after the next start."""
 END_PROCESSES_SECONDS = 2.0
 """Bound on ending what the environments started; needed in full only by processes that cannot be killed."""
@@ -197,14 +198,16 @@ async def _drain(parts: Parts, session: Session, hand_over: HandOver) -> None:
 
 
 async def _say_goodbye(parts: Parts, session: Session) -> None:
-    with trio.move_on_after(GUESTS_SECONDS):
-        async with trio.open_nursery() as guests:
-            guests.start_soon(parts.threads.stop_all)
-            guests.start_soon(
-                parts.terminals.directory.close_all, TerminalCloseReason.DAEMON_DISCONNECT
-            )
-    await session.flush(FLUSH_SECONDS)
-    session.close()
+    try:
+        with trio.move_on_after(GUESTS_SECONDS):
+            async with trio.open_nursery() as guests:
+                guests.start_soon(parts.threads.stop_all)
+                guests.start_soon(
+                    parts.terminals.directory.close_all, TerminalCloseReason.DAEMON_DISCONNECT
+                )
+        await session.flush(FLUSH_SECONDS)
+    finally:
+        session.close()
 
 
 async def _sweep(parts: Parts) -> None:

@@ -11,6 +11,7 @@ which there are none here, and it would be another 2 MiB.
 
 import gc
 import linecache
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -48,3 +49,7 @@ def stop_tidying() -> None:
 
 sys.meta_path.insert(0, TidyImports())
 import_on_demand("asyncio")
+if sys.version_info >= (3, 12):
+    logging.logAsyncioTasks = (
+        False  # every record would ask for the task of a loop that is not there
+    )

@@ -47,6 +47,8 @@ class ReadyWork:
         self._last_status: str | None = None
         self._last_refs: RefsSnapshot | None = None
         self._watch: OwnedWatch | None = None
+        self._put_off = False
+        """A batch that doubted everything came while the kernel's watches were still being set."""
         self._followed = False
         """The present watch has been good for something: opening it alone is no success."""
         self._trouble = "not started yet"
@@ -121,6 +123,7 @@ class ReadyWork:
     async def _follow(self, watch: OwnedWatch) -> None:
         """Compare after each batch of changes and note what differs. The first batch is a baseline."""
         self._watch = watch
+        self._put_off = False
         self.cache.attach(watch)
         try:
             while True:
@@ -130,19 +133,23 @@ class ReadyWork:
             self.cache.attach(None)
 
     async def _take_batch(self, watch: OwnedWatch, batch: ChangeLike) -> None:
-        if batch.unknown and watch.is_settling:
-            # What would be computed now could not be kept; all is looked at when it has settled.
-            return
+        unknown = batch.unknown or self._put_off
         refs_differ = False
-        if batch.refs or batch.unknown:
+        # Siblings may rely on this owner to read the refs, so that is not put off.
+        if batch.refs or unknown:
             refs = await watch.read_news()
             previous, self._last_refs = self._last_refs, refs
             refs_differ = previous is not None and previous is not refs and previous != refs
         if refs_differ:
             self._services.note_change(self._environment_id, EnvironmentChange.GIT_REFS)
+        self._put_off = unknown and watch.is_settling
+        if self._put_off:
+            # What would be computed now could not be kept; the batch that comes when it has settled
+            # is taken for one that doubts everything, whatever it says.
+            return
         # The cache knows whether the moved refs matter here; where they do not, this costs no git.
-        if batch.workspace or batch.unknown or refs_differ:
-            await self._compare_status(at_any_age=not (batch.workspace or batch.unknown))
+        if batch.workspace or unknown or refs_differ:
+            await self._compare_status(at_any_age=not (batch.workspace or unknown))
             self.baseline.set()
         self._followed = True
         if self._tell_first:

@@ -142,7 +142,7 @@ class RepositoryWatch:
     @property
     def is_settling(self) -> bool:
         """Whether the kernel's watches are still being set; their end makes another batch."""
-        return self.watch.backend is WatchBackend.INOTIFY and not self.watch.is_certain
+        return self.watch.backend is WatchBackend.INOTIFY and self.watch.settling()
 
     @property
     def work_marks(self) -> int:

@@ -12,7 +12,7 @@ from logging import getLogger
 import trio
 
 from bbhost.contract.session import EnvironmentChange, EnvironmentChangePost
-from bbhost.domain.ids import EnvironmentId, SessionId
+from bbhost.domain.ids import EnvironmentId
 from bbhost.session.client import ServerClient
 from bbhost.session.current import CurrentSession
 from bbhost.session.errors import (
@@ -91,7 +91,7 @@ class ChangeReporter:
                     with trio.move_on_at(due):
                         await self._tick.wait()
                 else:
-                    session = await self._current.wait_open()
+                    await self._current.wait_open()
                     # Taken here, so that at most POSTS_AT_A_TIME tasks exist.
                     place = object()
                     await self._posts.acquire_on_behalf_of(place)
@@ -99,7 +99,7 @@ class ChangeReporter:
                         self._posts.release_on_behalf_of(place)
                         continue
                     self._note_posted(key)
-                    posts.start_soon(self._post, key, session.session_id, place)
+                    posts.start_soon(self._post, key, place)
 
     def _note_posted(self, key: Key) -> None:
         now = trio.current_time()
@@ -108,12 +108,14 @@ class ChangeReporter:
         while now - self._posted[oldest := next(iter(self._posted))] > COALESCE_SECONDS:
             del self._posted[oldest]
 
-    async def _post(self, key: Key, session_id: SessionId, place: object) -> None:
+    async def _post(self, key: Key, place: object) -> None:
         environment_id, change = key
-        post = EnvironmentChangePost(session_id, environment_id, change)
         try:
+            # In the session that is open now: it may have been replaced while this waited for a place.
             await self._current.request(
-                lambda _session: self._client.post_environment_change(post)
+                lambda session_id: self._client.post_environment_change(
+                    EnvironmentChangePost(session_id, environment_id, change)
+                )
             )
         except ServerRefusedError as error:
             if error.status in _GONE:

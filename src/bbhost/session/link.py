@@ -10,6 +10,7 @@ that is stuck cannot see the answers, so the same count notices it.
 
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from logging import getLogger
 from socket import SO_SNDBUF, SOL_SOCKET
 from urllib.parse import urlsplit
@@ -284,7 +285,8 @@ async def _connect(options: LinkOptions, deadline: float) -> _Stream:
         with trio.fail_at(deadline):
             default_port = 80 if options.tls is None else 443
             tcp = await trio.open_tcp_stream(parts.hostname, parts.port or default_port)
-            tcp.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
+            with suppress(OSError):  # it has been closed by the other side
+                tcp.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
             if options.tls is None:
                 return tcp
             secured = trio.SSLStream(

@@ -5,9 +5,14 @@ For what a library imports at its top and this program never comes to use. (The 
 """
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.machinery import ModuleSpec
+from threading import RLock
 from types import ModuleType
 from typing import Any
+
+_loading = RLock()
 
 
 class OnDemand(ModuleType):
@@ -22,12 +27,53 @@ class OnDemand(ModuleType):
         """
         if name.startswith("__") and name != "__path__":
             raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
+        with _loading:
+            if sys.modules.get(self.__name__) is self:
+                del sys.modules[self.__name__]
         module = import_module(self.__name__)
         # Those who imported this one keep it.
         self.__dict__.update(module.__dict__)
         return getattr(module, name)
+
+
+class _Loaded:
+    """Gives out submodules that came with their package while they were looked for.
+
+    ``import package.module`` asks the stand-in for its path, which imports the package, which imports its
+    modules: the import system does not look for them again and would make each a second time.
+    """
+
+    def __init__(self) -> None:
+        self.packages: set[str] = set()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Called by the import system for every module that it does not know."""
+        del path, target
+        module = sys.modules.get(name)
+        if module is None or name.partition(".")[0] not in self.packages:
+            return None
+        finished: Any = _Finished(module)  # ``importlib.abc`` would import much
+        return ModuleSpec(name, finished)
+
+
+class _Finished:
+    """The loader of a module that is complete."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self._spec = module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        del spec
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec  # the import system has set the one that led here
+
+
+_loaded = _Loaded()
 
 
 def import_on_demand(name: str) -> None:
@@ -37,3 +83,6 @@ def import_on_demand(name: str) -> None:
     """
     if name not in sys.modules:
         sys.modules[name] = OnDemand(name)
+        _loaded.packages.add(name)
+        if _loaded not in sys.meta_path:
+            sys.meta_path.insert(0, _loaded)

@@ -60,6 +60,11 @@ class Area(ABC):
         """Whether everything that matters is watched and decided."""
         return self.root is not None and not self.busy and not self.has_work and not self.blind
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether a task is at work, or about to be; the watches are told when it has ended."""
+        return self.busy or (self.has_work and not self.given_up)
+
     def request(self) -> None:
         """Have the work done, unless that is under way or has been given up."""
         if self.has_work and not self.given_up:

@@ -106,11 +106,15 @@ class CommonArea(Area):
 
     def _have_read(self) -> None:
         reader = self._reader
-        if reader is None or not reader.has_refs:
-            # A reader that has taken its batch may have read before this change.
-            reader = next((watch for watch in self.watches if watch.is_waiting), None)
+        if reader is None or not (reader.has_refs and reader.is_waiting):
+            # One that has taken its batch may have read before this change, and one that is busy may
+            # be so for long. Best is one that is in no burst of its own.
+            reader = next((watch for watch in self.watches if watch.is_at_rest), None) or next(
+                (watch for watch in self.watches if watch.is_waiting), None
+            )
         if reader is None:
             # All are busy, or not at work yet: whoever is ready first.
+            self._reader = None
             for watch in self.watches:
                 watch.note_refs()
         else:

@@ -51,6 +51,14 @@ class _Group:
         return all(area.is_settled for area in self.areas)
 
     @property
+    def is_settling(self) -> bool:
+        # The common area is often at work for what concerns nobody's files; it tells all watches of its
+        # end only where something may have been missed.
+        if self.common is not None and self.common.unsure and self.common.is_settling:
+            return True
+        return any(area.is_settling for area in self.own)
+
+    @property
     def directories(self) -> int:
         return len(self.tree.root.subtree()) if self.tree.root is not None else 0
 
@@ -163,6 +171,7 @@ class InotifyBackend:
             common.trees[tree] = None
         group = self._groups[watch] = _Group(tree, git_dir, common)
         watch.certainty = lambda: group.is_certain
+        watch.settling = lambda: group.is_settling
         watch.directories = lambda: group.directories
         watch.covered_by(WatchBackend.INOTIFY)
         for area in reversed(group.areas):
@@ -260,7 +269,7 @@ class InotifyBackend:
         """Give up what depends on an area, until something asks again."""
         for watch in list(area.watches):
             self.release(watch)
-            watch.certainty = lambda: False
+            watch.certainty = watch.settling = lambda: False
             watch.directories = lambda: 0
             logger.info(
                 "watch of %s stopped: %s; it starts again when something asks for it",

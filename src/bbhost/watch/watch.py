@@ -56,6 +56,8 @@ class Watch:
     grown, an answer still holds if the refs it was made from read the same."""
     certainty: Callable[[], bool] = field(default=lambda: False, init=False)
     """Set by the backend."""
+    settling: Callable[[], bool] = field(default=lambda: False, init=False)
+    """Set by the backend: it is still finding out what to watch, and touches the watch when it has."""
     directories: Callable[[], int] = field(default=lambda: 0, init=False)
     """Set by the backend."""
     is_waiting: bool = field(default=False, init=False)
@@ -164,6 +166,11 @@ class Watch:
         self._debounce.note(trio.current_time())
         if self._changed:
             self._changed.unpark_all()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the owner waits and nothing is on its way to it."""
+        return self.is_waiting and self._debounce.due_at is None
 
     @property
     def has_refs(self) -> bool:

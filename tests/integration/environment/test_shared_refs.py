@@ -9,6 +9,7 @@ import trio
 from bbhost.contract.session import EnvironmentChange
 from bbhost.domain.ids import EnvironmentId
 from bbhost.errors import GitCommandError
+from bbhost.watch.tree_area import TreeArea
 from bbhost.workspace.git import Git, GitResult
 from tests.integration.environment.conftest import Host, git
 
@@ -100,3 +101,56 @@ async def test_a_status_that_depends_on_a_ref_is_told(host: Host, repo: Path) ->
         with trio.fail_after(20):
             wanted = (environment_id, EnvironmentChange.WORK_STATUS)
             await host.posted.wait_value(lambda _count, s=since, w=wanted: w in host.posts[s:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_reader_in_doubt_about_its_own_tree_reads_all_the_same(
+    host: Host, repo: Path, count: int
+) -> None:
+    """Its status is put off until its watches are set; the refs are not."""
+    for environment_id in IDS[:count]:
+        await make(host, repo, environment_id)
+    path = Path(host.spec(IDS[0], repo).target_path)
+    watch = next(one for one in host.watches._watches if one.target.root == str(path))
+
+    async def make_directories(first: int) -> None:
+        for number in range(first, first + 100):
+            (path / "d0" / f"new{number}").mkdir()
+            await trio.sleep(0.002)
+
+    for number in range(3):
+        # As `git worktree repair` does: this may be another repository now.
+        (path / ".git.new").write_text((path / ".git").read_text())
+        (path / ".git.new").rename(path / ".git")
+        with trio.fail_after(20):
+            while not watch._unknown:  # noqa: ASYNC110 - it is flagged synchronously
+                await trio.sleep(0.001)
+        # All has been surveyed, and the owner is about to hear of it: now it is at work again.
+        since = len(host.posts)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(make_directories, number * 100)
+            await trio.sleep(0.02)
+            git("branch", f"n{number}", cwd=repo)
+        await wait_told(host, since, set(IDS[:count]))
+    (path / "last.txt").write_text("last\n")
+    handle = await host.supervisor.enter(IDS[0], host.context(IDS[0], repo))
+    assert "last.txt" in {file.path for file in (await handle.status(None)).working_tree.files}
+
+
+@pytest.mark.slow
+async def test_one_with_a_directory_that_nobody_may_read_is_no_hole(
+    host: Host, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never certain, but it is not for ever about to be."""
+    monkeypatch.setattr(TreeArea, "is_settled", property(lambda _self: False))
+    for environment_id in IDS[:3]:
+        await make(host, repo, environment_id)
+    since = len(host.posts)
+    git("branch", "another", cwd=repo)
+    await wait_told(host, since, set(IDS[:3]))
+    since = len(host.posts)
+    Path(host.spec(IDS[0], repo).target_path, "new.txt").write_text("new\n")
+    with trio.fail_after(20):
+        wanted = (IDS[0], EnvironmentChange.WORK_STATUS)
+        await host.posted.wait_value(lambda _count: wanted in host.posts[since:])

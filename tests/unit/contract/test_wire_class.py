@@ -1,5 +1,8 @@
 """The contract's classes compare, hash and show themselves by their fields, with shared methods."""
 
+import copy
+import pickle
+
 import attrs
 import pytest
 
@@ -29,6 +32,11 @@ def test_another_class_is_different_whatever_its_fields() -> None:
 def test_it_is_frozen() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         make_post().environment_id = EnvironmentId("env_2")  # type: ignore[misc]
+
+
+def test_copies_and_pickles_are_equal() -> None:
+    post = make_post()
+    assert copy.copy(post) == copy.deepcopy(post) == pickle.loads(pickle.dumps(post)) == post
 
 
 def test_it_shows_its_fields_but_no_secret() -> None:

@@ -21,6 +21,7 @@ class Siblings:
         self.batches: dict[Watch, int] = {}
         self.scopes: dict[Watch, trio.CancelScope] = {}
         self.while_reading: dict[Watch, Callable[[], object]] = {}
+        self.hold: dict[Watch, trio.Event] = {}
         limiter = trio.CapacityLimiter(1)
         self.area = CommonArea("/nowhere/.git", WatchTable(None), lambda _area: None, limiter)
         self.tree = TreeArea("/nowhere", WatchTable(None), lambda _area: None, limiter)
@@ -40,6 +41,8 @@ class Siblings:
                 batch = await watch.wait_changes()
                 assert batch.refs
                 self.batches[watch] += 1
+                if watch in self.hold:
+                    await self.hold.pop(watch).wait()
                 if watch in self.while_reading:
                     self.while_reading.pop(watch)()
                     await trio.lowlevel.checkpoint()
@@ -101,6 +104,33 @@ async def test_while_all_are_busy_each_looks_for_itself(nursery, autojump_clock)
     late.area.touch()  # their owners have not begun to wait
     await trio.sleep(1)
     assert late.told == [1, 1]
+
+
+async def test_one_that_is_busy_is_not_waited_for(siblings, autojump_clock) -> None:
+    """Not even where it has been told already, as all were while all were busy."""
+    first, second, third = siblings.area.watches
+    events = siblings.hold[first], siblings.hold[second], siblings.hold[third] = [
+        trio.Event() for _ in range(3)
+    ]
+    siblings.area.touch()
+    first.tell_refs(), second.tell_refs(), third.tell_refs()
+    await trio.sleep(0.2)
+    siblings.area.touch()  # all are busy
+    events[1].set()
+    events[2].set()
+    await trio.sleep(1)
+    assert siblings.told == [1, 2, 2]
+    siblings.area.touch()
+    await trio.sleep(1)
+    assert siblings.told == [1, 3, 2]
+
+
+async def test_one_in_a_burst_of_its_own_is_spared(siblings, autojump_clock) -> None:
+    first = siblings.area.watches[0]
+    first.note_refs()
+    siblings.area.touch()
+    await trio.sleep(0.08)
+    assert siblings.told == [1, 1, 0]
 
 
 async def test_what_a_closed_watch_was_to_read_another_reads(siblings, autojump_clock) -> None:

@@ -34,6 +34,8 @@ MOST_OUTPUT_BYTES = 64 * 1024 * 1024
 """Of scrollback handed over, shared evenly; of each terminal the newest is kept."""
 HAND_OVER_SECONDS = 3.0
 """For all of it; beyond it the terminals end."""
+SAY_ENDED_SECONDS = 0.3
+"""For telling the server that they have."""
 
 
 @frozen
@@ -152,11 +154,12 @@ class HandOver:
             one.shell.pty.close()
 
     async def _say_ended(self) -> None:
-        for one in self._letting:
-            exited = TerminalExited(
-                one.terminal.terminal_id, None, TerminalCloseReason.DAEMON_DISCONNECT
-            )
-            await self.parts.link.send(exited)
+        with trio.move_on_after(SAY_ENDED_SECONDS):  # the socket may be congested
+            for one in self._letting:
+                exited = TerminalExited(
+                    one.terminal.terminal_id, None, TerminalCloseReason.DAEMON_DISCONNECT
+                )
+                await self.parts.link.send(exited)
 
 
 def _newest(kept: KeptTerminal, most: int) -> KeptTerminal:

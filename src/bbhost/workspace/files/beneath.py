@@ -176,23 +176,32 @@ def make_directories(root: int, parts: Sequence[str], *, for_person: bool = Fals
     directory = os.dup(root)
     for part in parts:
         try:
-            with suppress(FileExistsError):
+            made = True
+            try:
                 os.mkdir(part, dir_fd=directory)
-                if mode is not None:
-                    os.chmod(part, mode, dir_fd=directory)
+            except FileExistsError:
+                made = False
             below = walk.open(directory, [part], DIRECTORY)
+            if made and mode is not None:
+                allow(below, mode)
         finally:
             os.close(directory)
         directory = below
     return directory
 
 
-def _set_mode(directory: int, mode: int) -> None:
-    """By descriptor: at the name may be a link by now."""
-    if hasattr(os, "O_PATH"):
-        os.chmod(f"/proc/self/fd/{directory}", mode)  # noqa: PTH101 - fchmod refuses O_PATH
-    else:
-        os.fchmod(directory, mode)
+def allow(opened: int, mode: int) -> None:
+    """Add to the permissions of what was just made, by descriptor: at its name may be a link by now.
+
+    What the directory around it has given it (group, setgid, an access list) stays. Does nothing on a file
+    system that knows no permissions.
+    """
+    whole = stat.S_IMODE(os.fstat(opened).st_mode) | mode
+    with suppress(PermissionError, NotImplementedError):
+        if hasattr(os, "O_PATH"):
+            os.chmod(f"/proc/self/fd/{opened}", whole)  # noqa: PTH101 - fchmod refuses O_PATH
+        else:
+            os.fchmod(opened, whole)
 
 
 def _is_link(directory: int, name: str) -> bool:

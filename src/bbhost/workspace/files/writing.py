@@ -20,7 +20,7 @@ from attrs import frozen
 from bbhost.errors import FileMissingError, InvalidPathError
 from bbhost.toolkit.faults import fault_point
 from bbhost.toolkit.umask import usual_mode
-from bbhost.workspace.files.beneath import DIRECTORY, Resolver, make_directories
+from bbhost.workspace.files.beneath import DIRECTORY, Resolver, allow, make_directories
 from bbhost.workspace.files.paths import absolute_path, file_errors, open_root, relative_parts
 from bbhost.workspace.files.reading import check_dotfiles, hash_of
 from bbhost.workspace.files.tree import remove_tree
@@ -80,8 +80,12 @@ def replace_file(parent: int, name: str, data: bytes, mode: int | None = None) -
         OSError: as of the system calls.
     """
     before = _regular_or_none(parent, name)
+    usual = None
     if mode is None:
-        mode = usual_mode(0o666) if before is None else stat.S_IMODE(before.st_mode)
+        if before is None:
+            usual = usual_mode(0o666)
+        else:
+            mode = stat.S_IMODE(before.st_mode)
     _remove_left_behind(parent, name)
     temporary = temporary_name(name)
     try:
@@ -89,6 +93,8 @@ def replace_file(parent: int, name: str, data: bytes, mode: int | None = None) -
         try:
             if mode is not None:
                 os.fchmod(opened, mode)
+            elif usual is not None:
+                allow(opened, usual)
             _write_all(opened, data)
             os.fsync(opened)
             facts = os.fstat(opened)
@@ -226,12 +232,23 @@ def _make_root(root_path: str) -> None:
     mode = usual_mode(0o777)
     try:
         for directory in reversed(missing):
-            directory.mkdir(exist_ok=True)
-            if mode is not None:
-                directory.chmod(mode)
-        root.mkdir(exist_ok=True)
+            _make_directory(directory, mode)
+        root.mkdir(exist_ok=True)  # Raises where it is no directory.
     except (FileExistsError, NotADirectoryError) as error:
         raise InvalidPathError(f"Root is not a directory: {root_path}") from error
+
+
+def _make_directory(path: Path, mode: int | None) -> None:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return  # somebody else has made it
+    if mode is not None:
+        made = os.open(path, DIRECTORY)
+        try:
+            allow(made, mode)
+        finally:
+            os.close(made)
 
 
 def _regular_or_none(parent: int, name: str) -> os.stat_result | None:
