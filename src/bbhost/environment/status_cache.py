@@ -11,7 +11,7 @@ of the refs that all worktrees share, on the default branch, on the tip of its o
 of the merge base branch. A commit in a sibling worktree therefore costs the others nothing.
 
 Not covered by the kernel's promise, and bounded by ``MAX_AGE_SECONDS``: writes through a memory mapping
-kept after its file was closed, and through hard links that lie outside of the tree.
+kept after its file was closed, and through hard links that lie outside of the tree or in an ignored directory.
 """
 
 import logging

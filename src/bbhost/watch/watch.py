@@ -21,8 +21,8 @@ debouncing is done by the waiting task itself, once something has changed.
 
 What the kernel does not tell, and an age limit of the answer must bound: writes through a shared
 mapping after its file was closed (before that, CLOSE_WRITE comes with the close); writes through a
-hard link that lies outside the watched tree; changes made by another machine, or behind an overlay
-or bind mount in its own layers; changes of files that configuration names and
+hard link that lies outside of the tree or in an ignored directory; changes made by another machine,
+or behind an overlay or bind mount in its own layers; changes of files that configuration names and
 ``WatchSettings.rule_files`` does not.
 """
 

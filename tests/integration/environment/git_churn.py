@@ -63,7 +63,20 @@ class Churn:
         return [one for one in found if one.name != ".git"]
 
     def file(self) -> Path:
-        return self.chance.choice(self.entries(directories=False))
+        found = self.chance.choice(self.entries(directories=False))
+        if self.is_untold(found):
+            raise IndexError(f"{found} is left alone")
+        return found
+
+    def is_untold(self, path: Path) -> bool:
+        """Nobody is told of a write to a file by a name in an ignored directory; it may have others.
+
+        One of the things that the age of an answer bounds, see ``watch/watch.py``.
+        """
+        if path.lstat().st_nlink == 1:
+            return False
+        asked = ["git", "check-ignore", "-q", str(path)]
+        return subprocess.run(asked, cwd=path.parent, check=False).returncode == 0
 
     def directory(self) -> Path:
         return self.chance.choice([self.tree, *self.entries(directories=True)])
@@ -140,7 +153,8 @@ class Churn:
     def do_write_what_was_kept_open(self) -> None:
         if self.kept_open is None or self.chance.randrange(3) == 0:
             self.kept_open = self.file().open("ab", buffering=0)
-        self.kept_open.write(b"more\n")
+        if not self.is_untold(Path(f"/proc/self/fd/{self.kept_open.fileno()}").readlink()):
+            self.kept_open.write(b"more\n")
 
     # --- directories ----------------------------------------------------------------------
 
