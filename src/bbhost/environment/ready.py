@@ -1,6 +1,7 @@
 """The work of ``ready``: watch the files, keep the status cache, host what others run here."""
 
 import logging
+from functools import partial
 
 import trio
 
@@ -43,7 +44,9 @@ class ReadyWork:
         """Nobody knows what happened before the watch began (a restart): tell when it has."""
         self._record = record
         self._services = services
-        self.cache = StatusCache(self._compute_status, statistics)
+        # Not a method of this object, which would then be a cycle: see ``Machine.release``.
+        read_status = partial(services.workspaces.read_status, record.path)
+        self.cache = StatusCache(read_status, statistics)
         self._last_status: str | None = None
         self._last_refs: RefsSnapshot | None = None
         self._watch: OwnedWatch | None = None
@@ -174,6 +177,3 @@ class ReadyWork:
         previous, self._last_status = self._last_status, reading.fingerprint
         if previous is not None and previous != reading.fingerprint:
             self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
-
-    async def _compute_status(self, merge_base_branch: str | None) -> StatusReading:
-        return await self._services.workspaces.read_status(self._record.path, merge_base_branch)

@@ -142,8 +142,11 @@ class EnvironmentCore:
             return None
         # A scratch machine takes the event, so that the table alone says what is legal.
         scratch = EnvironmentMachine(start_value=self.state)
-        scratch.accept(event, idle=idle, workspace_intact=workspace_intact)
-        target = EnvironmentState(scratch.state_name)
+        try:
+            scratch.accept(event, idle=idle, workspace_intact=workspace_intact)
+            target = EnvironmentState(scratch.state_name)
+        finally:
+            scratch.release()
         cause = None if target is EnvironmentState.READY else _CAUSES.get(event, self._cause)
         return Decision(event, self.state, target, cause, self._stay + 1)
 

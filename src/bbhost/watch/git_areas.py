@@ -58,6 +58,11 @@ class GitDirArea(Area):
         """Only where HEAD is kept in a table of refs."""
         return path == "reftable"
 
+    def release(self) -> None:
+        """Give up all kernel watches now, and whatever is under way."""
+        self.tree = None
+        super().release()
+
 
 @define(eq=False)
 class CommonArea(Area):

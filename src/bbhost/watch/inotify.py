@@ -204,6 +204,7 @@ class InotifyBackend:
         parts = [part for area in ended for part in area.parts()]
         for area in ended:
             area.release()
+        watch.uncover()
         return [part for part in parts if part.busy]
 
     async def end(self, watch: Watch) -> None:
@@ -269,8 +270,6 @@ class InotifyBackend:
         """Give up what depends on an area, until something asks again."""
         for watch in list(area.watches):
             self.release(watch)
-            watch.certainty = watch.settling = lambda: False
-            watch.directories = lambda: 0
             logger.info(
                 "watch of %s stopped: %s; it starts again when something asks for it",
                 watch.target.root,

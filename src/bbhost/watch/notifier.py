@@ -84,8 +84,7 @@ class NotifierBackend:
         """Start to watch; the first batch, when the notifier runs, says "unknown"."""
         assert self._nursery is not None
         followed = self._followed[watch] = _Followed()
-        watch.certainty = lambda: False
-        watch.directories = lambda: 0
+        watch.uncover()
         self._nursery.start_soon(self._follow, watch, followed)
 
     async def end(self, watch: Watch) -> None:

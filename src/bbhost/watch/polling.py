@@ -61,8 +61,7 @@ class PollingBackend:
             settings.start_attempts, settings.poll_seconds, settings.longest_retry_seconds
         )
         self._polled[watch] = _Polled(now, attempts, recoverable, now + settings.recheck_seconds)
-        watch.certainty = lambda: False
-        watch.directories = lambda: 0
+        watch.uncover()
         watch.covered_by(WatchBackend.POLLING, reason)
         self._work.set()
 

@@ -35,6 +35,14 @@ from bbhost.watch.debounce import Debounce
 from bbhost.watch.values import ChangeBatch, Coverage, IgnoreOracle, WatchBackend, WatchTarget
 
 
+def _no() -> bool:
+    return False
+
+
+def _none() -> int:
+    return 0
+
+
 @define(eq=False)
 class Watch:
     """What changed below one target, for one owner. Made by ``WatchService.open_watch``."""
@@ -54,11 +62,11 @@ class Watch:
     refs_marks: int = field(default=0, init=False)
     """Counts raw events of the refs all worktrees of the repository share. When only these have
     grown, an answer still holds if the refs it was made from read the same."""
-    certainty: Callable[[], bool] = field(default=lambda: False, init=False)
+    certainty: Callable[[], bool] = field(default=_no, init=False)
     """Set by the backend."""
-    settling: Callable[[], bool] = field(default=lambda: False, init=False)
+    settling: Callable[[], bool] = field(default=_no, init=False)
     """Set by the backend: it is still finding out what to watch, and touches the watch when it has."""
-    directories: Callable[[], int] = field(default=lambda: 0, init=False)
+    directories: Callable[[], int] = field(default=_none, init=False)
     """Set by the backend."""
     is_waiting: bool = field(default=False, init=False)
     """The owner is in ``wait_changes``, so it takes what comes after at most one burst."""
@@ -181,6 +189,11 @@ class Watch:
     def owes_refs(self) -> bool:
         """Whether siblings rely on the owner to read the refs, and it may not have done so."""
         return self._refs or self._refs_given
+
+    def uncover(self) -> None:
+        """No backend speaks for it any more, or holds it."""
+        self.certainty = self.settling = _no
+        self.directories = _none
 
     def covered_by(self, backend: WatchBackend, reason: str = "") -> None:
         """A backend has taken over, or none has; the reason says why it is not the best one."""

@@ -1,5 +1,6 @@
 """The life of environments on a real repository: made, watched, asked, destroyed, gone."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,31 @@ async def test_the_whole_life(host: Host, repo: Path) -> None:
             await host.supervisor.enter(ONE, host.context(ONE, repo))
     assert host.tools.git.statistics().total == before
     assert kernel_watches() == 0
+
+
+@pytest.mark.slow
+async def test_a_life_leaves_next_to_nothing_to_the_collector(host: Host, repo: Path) -> None:
+    """What only the collector frees, it frees so seldom that the daemon would grow by megabytes."""
+
+    async def live(number: int) -> None:
+        one = EnvironmentId(f"env_{number}")
+        await host.supervisor.provision(one, host.spec(one, repo))
+        await host.certain(one)
+        handle = await host.supervisor.enter(one, host.context(one, repo))
+        await handle.status(None)
+        del handle
+        await host.supervisor.destroy(one, host.context(one, repo))
+
+    await live(0)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(1, 5):
+            await live(number)
+        await trio.testing.wait_all_tasks_blocked(0.2)
+        assert gc.collect() / 4 < 120, "two transitions of each machine are the library's"
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow
