@@ -56,6 +56,13 @@ class Counts:
     commands: int = 0
 
 
+OF_GUESTS = {
+    "owner of an environment crashed",
+    "something failed while its environment was being left",  # with a crash at the same moment
+}
+"""What is logged of a defect in a guest."""
+
+
 class _Defects(logging.Handler):
     """Defects that the daemon caught and logged: nothing here may be one, but for broken guests."""
 
@@ -66,8 +73,7 @@ class _Defects(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info is None:
             return
-        crashed = record.getMessage() == "owner of an environment crashed"
-        if crashed and self._laws.guests_broken > 0:
+        if record.getMessage() in OF_GUESTS and self._laws.guests_broken > 0:
             return
         if str(record.exc_info[1]) == WATCHER_DIED:
             return
