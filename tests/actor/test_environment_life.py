@@ -405,6 +405,21 @@ async def test_a_teardown_that_has_begun_to_remove_never_goes_back(
     assert world.live_watches() == 0
 
 
+async def test_a_teardown_goes_back_to_nothing_that_is_gone(
+    world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
+) -> None:
+    """An earlier daemon had moved the files away; this one has not come so far and changed nothing."""
+    await supervisor.provision(ONE, SPEC)
+    del world.disk[SPEC.target_path]
+    world.fail["rescue"] = [git_failed() for _ in range(5)]
+    with pytest.raises(BbhostError):
+        await supervisor.destroy(ONE, CONTEXT)
+    assert world.journal[ONE].state is S.DESTROYING
+    actor = supervisor.actor(ONE)
+    assert actor is not None
+    await actor.view.wait_value(lambda view: view.state is S.TOMBSTONED)
+
+
 async def test_watch_retries_give_up(
     world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -174,10 +174,22 @@ async def tear_down(
             extra={"environment": context.record.environment_id},
         )
         if progress.attempts >= PROMPT_ATTEMPTS:
-            if progress.workspace_intact and context.record.cause is not TeardownCause.ROLLBACK:
+            rolls_back = context.record.cause is TeardownCause.ROLLBACK
+            if progress.workspace_intact and not rolls_back and await _is_there(context):
                 return False
+            progress.workspace_intact = False
             on_trouble()
         await trio.sleep(next(delays))
+
+
+async def _is_there(context: TeardownContext) -> bool:
+    """False where an earlier daemon, or somebody else, has taken the workspace away already."""
+    if not _removes(context.record):
+        return True
+    try:
+        return await context.services.workspaces.exists(context.record.path)
+    except BbhostError:
+        return True
 
 
 async def _run_stages(context: TeardownContext, progress: TeardownProgress) -> None:
