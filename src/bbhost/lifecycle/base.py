@@ -64,11 +64,12 @@ class Machine(StateMachine):
         most of which never go back.
         """
         state = self.state_name
-        for part in self.__dict__.values():
+        own: dict[str, Any] = vars(self)
+        for part in own.values():
             if type(part).__module__.startswith("statemachine."):
                 getattr(part, "__dict__", {}).clear()
-        self.__dict__.clear()
-        self.__dict__[_RELEASED] = state
+        own.clear()
+        own[_RELEASED] = state
 
 
 _lock = Lock()
