@@ -104,6 +104,7 @@ def is_allowed(package: str, module: str) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_libraries_stay_where_they_belong() -> None:
     """Each library has its place, so that replacing one is a change of one place."""
     wrong = [

@@ -5,10 +5,13 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
 
 
+@pytest.mark.slow
 def test_every_promise_names_a_test_that_exists() -> None:
     """A test that is renamed or removed takes its promise along, or the document is wrong."""
     assert len(NAMED) > 40

@@ -128,6 +128,7 @@ async def test_a_destroy_answered_while_reconciling_is_not_undone(
     assert world.journal[TWO].incarnation == 1
 
 
+@pytest.mark.slow
 async def test_a_watch_that_opens_and_fails_is_given_up(
     world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -45,6 +45,7 @@ async def test_provision_makes_a_watched_environment(
     assert world.journal[ONE].state is S.READY
 
 
+@pytest.mark.slow
 async def test_destroyed_is_tombstoned_and_not_resurrected(
     world: FakeWorld, supervisor: Supervisor
 ) -> None:
@@ -108,6 +109,7 @@ async def test_destroy_never_touches_an_unmanaged_workspace(
     assert world.journal[ONE].files_remain
 
 
+@pytest.mark.slow
 async def test_reprovision_is_a_new_incarnation(world: FakeWorld, supervisor: Supervisor) -> None:
     """An id that is provisioned again gets a new machine with a higher number."""
     await supervisor.provision(ONE, SPEC)
@@ -268,6 +270,7 @@ async def test_an_excluded_id_is_not_attached(world: FakeWorld, supervisor: Supe
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.slow
 async def test_watch_is_gone_before_teardown_begins(
     seed: int, world: FakeWorld, supervisor: Supervisor
 ) -> None:
@@ -525,6 +528,7 @@ async def test_an_unreported_destroy_is_not_a_contradiction(
     assert await reconciler.reconcile() == []
 
 
+@pytest.mark.slow
 async def test_a_list_from_before_a_destroy_lifts_nothing(
     world: FakeWorld, supervisor: Supervisor
 ) -> None:

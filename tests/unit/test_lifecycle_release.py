@@ -19,6 +19,7 @@ def test_it_keeps_its_state_and_takes_no_event() -> None:
     assert machine.state_name == "open"
 
 
+@pytest.mark.slow
 def test_it_is_released_in_its_final_state() -> None:
     gc.collect()
     gc.disable()

@@ -135,6 +135,7 @@ async def test_a_steer_that_nobody_heard_of_is_a_turn_of_its_own(tmp_path: Path)
         assert ledger.find(THREAD, request(2)) == NEW
 
 
+@pytest.mark.slow
 async def test_what_failed_may_come_again(tmp_path: Path) -> None:
     """A request that was refused is not on record, and nothing is told of it."""
     async with open_journal(tmp_path / "journal") as journal:

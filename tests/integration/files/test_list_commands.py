@@ -156,6 +156,7 @@ def test_a_directory_swapped_for_a_link_is_not_walked(world: World) -> None:
     assert list(paths) == []
 
 
+@pytest.mark.slow
 async def test_a_cancelled_walk_stops(
     files: HostFiles, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ async def test_every_route_asks_for_the_token(hub: HubAddress, api: httpx.AsyncC
         assert await handshake(hub, resource, Authorization="Bearer wrong") == 401
 
 
+@pytest.mark.slow
 async def test_the_internal_routes_ask_for_a_host_key(
     hub: HubAddress, daemon: ContractDaemon
 ) -> None:
@@ -92,6 +93,7 @@ async def test_the_internal_routes_ask_for_a_host_key(
         assert response.status_code == 401
 
 
+@pytest.mark.slow
 async def test_health_tells_nothing(hub: HubAddress, daemon: ContractDaemon) -> None:
     """Anyone may know that it serves, and no more."""
     await daemon.open()
@@ -125,6 +127,7 @@ async def test_it_never_listens_beyond_loopback_without_a_token(tmp_path: Path) 
 # --- pages of other origins -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_foreign_page_cannot_open_a_socket(hub: HubAddress) -> None:
     """Cross-site WebSocket hijacking: foreign and ``null`` are refused even with the token."""
     token = {"Authorization": f"Bearer {hub.token}"}
@@ -147,6 +150,7 @@ async def test_without_a_token_a_socket_needs_the_own_origin(
     assert await handshake(hub, Origin=own(hub)) == 101
 
 
+@pytest.mark.slow
 async def test_a_foreign_page_cannot_send_requests(
     hub: HubAddress, api: httpx.AsyncClient
 ) -> None:
@@ -162,6 +166,7 @@ async def test_a_foreign_page_cannot_send_requests(
     assert (await api.get("/hosts", headers={"origin": own(hub)})).status_code == 200
 
 
+@pytest.mark.slow
 async def test_simple_requests_are_refused_before_their_body_is_read(
     hub: HubAddress, api: httpx.AsyncClient
 ) -> None:
@@ -185,6 +190,7 @@ async def test_simple_requests_are_refused_before_their_body_is_read(
     assert response.status_code == 201
 
 
+@pytest.mark.slow
 async def test_an_endless_body_of_the_wrong_type_is_not_awaited(hub: HubAddress) -> None:
     """415 comes although the announced body never does."""
     stream = await trio.open_tcp_stream("127.0.0.1", hub.port)
@@ -201,6 +207,7 @@ async def test_an_endless_body_of_the_wrong_type_is_not_awaited(hub: HubAddress)
 # --- DNS rebinding --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_rebound_name_is_refused(hub: HubAddress, api: httpx.AsyncClient) -> None:
     """The Host header decides, also where Origin agrees with it and the token is right."""
     for host in (
@@ -219,6 +226,7 @@ async def test_a_rebound_name_is_refused(hub: HubAddress, api: httpx.AsyncClient
         assert (await api.get("/hosts", headers={"host": host})).status_code == 200
 
 
+@pytest.mark.slow
 async def test_two_host_headers_are_refused(hub: HubAddress) -> None:
     """One of them may be a lie."""
     stream = await trio.open_tcp_stream("127.0.0.1", hub.port)

@@ -376,6 +376,7 @@ async def test_a_terminal_that_the_daemon_has_no_more_ends(
         assert (await state_of(api, closed["id"]))[0] == "exited"
 
 
+@pytest.mark.slow
 async def test_a_daemon_that_stays_away_has_lost_its_terminals(start_hub: Any) -> None:
     """After the grace, at the next sweep."""
     hub: HubAddress = await start_hub(terminal_grace_seconds=0.05, sweep_seconds=0.05)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 import trio
 
 from bbhost.contract.ids import new_producer_event_id
@@ -65,6 +66,7 @@ async def get(api: httpx.AsyncClient, thread_id: str) -> dict[str, Any]:
 # --- turns ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_thread_starts_turns_and_rests(
     api: httpx.AsyncClient, daemon: ContractDaemon, nursery: trio.Nursery
 ) -> None:
@@ -127,6 +129,7 @@ async def test_a_thread_waits_for_its_environment(
                 assert (shown["state"], shown["error"]["code"]) == ("error", "path_exists")
 
 
+@pytest.mark.slow
 async def test_requests_in_the_wrong_state_are_409(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -146,6 +149,7 @@ async def test_requests_in_the_wrong_state_are_409(
         assert (shown["state"], shown["error"]["code"]) == ("error", "environment_destroyed")
 
 
+@pytest.mark.slow
 async def test_stop_rename_archive_and_delete(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -175,6 +179,7 @@ async def test_stop_rename_archive_and_delete(
 # --- events ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_events_are_stored_once_and_in_order(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -200,6 +205,7 @@ async def test_events_are_stored_once_and_in_order(
         assert page["lastSequence"] == 4
 
 
+@pytest.mark.slow
 async def test_a_batch_is_all_or_nothing(api: httpx.AsyncClient, daemon: ContractDaemon) -> None:
     """An event before its turn is 409, an invalid one 400; foreign threads are rejected alone."""
     async with daemon.connected():
@@ -217,6 +223,7 @@ async def test_a_batch_is_all_or_nothing(api: httpx.AsyncClient, daemon: Contrac
         assert len(mixed["acceptedEvents"]) == len(mixed["rejectedEvents"]) == 1
 
 
+@pytest.mark.slow
 async def test_events_change_their_thread(api: httpx.AsyncClient, daemon: ContractDaemon) -> None:
     """Failed turns, dead providers and names."""
     async with daemon.connected():
@@ -242,6 +249,7 @@ async def test_events_change_their_thread(api: httpx.AsyncClient, daemon: Contra
         assert (shown["state"], shown["activeTurnId"]) == ("error", None)
 
 
+@pytest.mark.slow
 async def test_events_are_streamed_old_ones_first(
     hub: HubAddress, api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -272,6 +280,7 @@ async def test_events_are_streamed_old_ones_first(
 # --- tools, questions, data -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_message_user_is_an_event_once(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -319,6 +328,7 @@ async def ask(
     return await daemon.post_in_session("interactive-request", {"interaction": interaction})
 
 
+@pytest.mark.slow
 async def test_a_question_from_asking_to_answer(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -346,6 +356,7 @@ async def test_a_question_from_asking_to_answer(
         assert [one["status"] for one in listed["interactions"]] == ["resolved"]
 
 
+@pytest.mark.slow
 async def test_questions_end_with_turn_provider_or_session(start_hub: Any) -> None:
     """Nobody can answer them any more, and listeners see why."""
     hub: HubAddress = await start_hub(sweep_seconds=0.05, interaction_grace_seconds=0.1)
@@ -379,6 +390,7 @@ async def test_questions_end_with_turn_provider_or_session(start_hub: Any) -> No
         ]
 
 
+@pytest.mark.slow
 async def test_a_question_asked_again_outlives_its_first_session(start_hub: Any) -> None:
     """A daemon that has come back and still waits for the answer gets it."""
     hub: HubAddress = await start_hub(sweep_seconds=0.05, interaction_grace_seconds=0.5)
@@ -401,6 +413,7 @@ async def test_a_question_asked_again_outlives_its_first_session(start_hub: Any)
             assert [one["status"] for one in listed] == ["pending", "interrupted"]
 
 
+@pytest.mark.slow
 async def test_app_data_is_kept_and_unknown_threads_are_404(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:
@@ -454,6 +467,7 @@ async def test_attachments_reach_the_daemon_of_their_project(
 # --- a daemon that comes back ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_threads_are_reconciled_with_the_daemons_list(
     api: httpx.AsyncClient, daemon: ContractDaemon
 ) -> None:

@@ -25,6 +25,7 @@ from bbhost.workspace.git import Git
         ("something else", Severity.INFO),
     ],
 )
+@pytest.mark.slow
 async def test_an_old_git_is_told(version: str, severity: Severity, tmp_path: Path) -> None:
     """An error below the floor, a word about the hole above it."""
     program = tmp_path / "git"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import cast
 
+import pytest
 import trio
 from attrs import define, field
 
@@ -59,6 +60,7 @@ async def test_the_dead_are_forgotten(tmp_path: Path) -> None:
     assert len(kept.records) <= process_journal.GROWTH
 
 
+@pytest.mark.slow
 async def test_all_are_forgotten_in_few_transactions(tmp_path: Path) -> None:
     """The next daemon does not wait for the disk once for every process of the last one."""
     async with open_journal(tmp_path / "journal.sqlite") as journal:

@@ -261,6 +261,7 @@ async def test_a_slow_command_delays_nobody_else(server: StockServer, journal_pa
     assert status.begun == []
 
 
+@pytest.mark.slow
 async def test_at_most_32_commands_run_at_a_time(server: StockServer, journal_path: Path) -> None:
     gate = Gate()
     async with run_rig(server, journal_path, {"thread.rename": gate}):

@@ -144,6 +144,7 @@ async def test_a_server_that_is_gone_for_a_while(rig: Rig) -> None:
     assert (await rig.server.wait_result(row))["ok"]
 
 
+@pytest.mark.slow
 async def test_a_refusal_after_the_first_session_is_not_the_end(rig: Rig) -> None:
     first = await rig.server.wait_connected()
     rig.server.protocol_version = 27

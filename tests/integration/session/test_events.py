@@ -170,6 +170,7 @@ async def test_a_refused_event_is_set_aside_and_the_others_arrive(
     assert rig.session.events.waiting == 0
 
 
+@pytest.mark.slow
 async def test_an_event_with_another_payload_than_before_is_set_aside(rig: Rig) -> None:
     """The server stored it, we did not hear of it, and the copy on the server differs."""
     rig.server.fail(EVENTS, 0, after=True)

@@ -33,6 +33,7 @@ async def test_a_result_made_while_there_is_no_session_is_delivered(rig: Rig) ->
     assert (await rig.server.wait_result(row))["sessionId"] == second.session_id
 
 
+@pytest.mark.slow
 async def test_an_answer_that_is_lost_means_delivery_again(rig: Rig) -> None:
     rig.server.fail(RESULT, 0, after=True)
     row = await rig.server.queue(TEMPLATES)

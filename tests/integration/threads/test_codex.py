@@ -162,6 +162,7 @@ async def test_an_agent_that_does_not_react_is_ended(rig: Rig, monkeypatch) -> N
     await rig.wait_no_processes()
 
 
+@pytest.mark.slow
 async def test_a_crash_mid_turn(rig: Rig, monkeypatch) -> None:
     """Turn failed, then the error with the end of stderr, without the credential; then it resumes."""
     monkeypatch.setenv("SOME_API_KEY", "very-secret-value")
@@ -181,6 +182,7 @@ async def test_a_crash_mid_turn(rig: Rig, monkeypatch) -> None:
     assert "back" in rig.server.text()
 
 
+@pytest.mark.slow
 async def test_garbage_is_told_and_survived(rig: Rig) -> None:
     """Lines that are no messages, and one that is too long, are reported; the turn goes on."""
     await rig.start("codex", "garbage")

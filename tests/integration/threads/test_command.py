@@ -172,6 +172,7 @@ async def test_stop_against_completion(rig: Rig, _attempt: int) -> None:
     assert rig.service.threads() == ()
 
 
+@pytest.mark.slow
 async def test_stop_while_starting(rig: Rig) -> None:
     """An agent that is still coming up is stopped too, and the command is answered."""
     failures = []

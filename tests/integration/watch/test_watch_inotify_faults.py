@@ -163,6 +163,7 @@ async def test_a_failing_start_is_tried_again_until_it_works(
     assert "git failed; attempt 2 of 60 in" in line
 
 
+@pytest.mark.slow
 async def test_sixty_failures_in_a_row_end_it_until_something_asks(
     start_service, repository, oracle, caplog
 ) -> None:

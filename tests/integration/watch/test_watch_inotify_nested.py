@@ -63,6 +63,7 @@ async def test_a_submodule_that_is_added_and_removed(service, repository, tmp_pa
     assert count_kernel_watches() == 0
 
 
+@pytest.mark.slow
 async def test_worktrees_inside_a_checkout_are_one_directory_each(service, repository) -> None:
     async with service.open_watch(target_of(repository), GitOracle()) as watch:
         await settle(watch)
@@ -108,6 +109,7 @@ async def test_in_a_plain_directory_a_repository_is_nothing_special(service, tmp
         assert noticed(watch, lambda: (tmp_path / "inside/src/a.txt").write_text("x"))
 
 
+@pytest.mark.slow
 async def test_a_worktree_that_is_a_submodule_elsewhere_is_never_certain(
     service, repository, tmp_path
 ) -> None:

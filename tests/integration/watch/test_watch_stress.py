@@ -128,6 +128,7 @@ async def test_no_equal_mark_ever_stands_for_a_changed_tree(
                     cached = (began, answer) if certain else None
 
 
+@pytest.mark.slow
 async def test_idle_watches_cost_no_task_and_no_timer(service, tmp_path) -> None:
     async with AsyncExitStack() as stack:
         before = trio.lowlevel.current_statistics().tasks_living

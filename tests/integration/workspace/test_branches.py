@@ -43,6 +43,7 @@ async def test_default_branch_first_then_by_name(repo: Path):
     assert not found.branches_truncated
 
 
+@pytest.mark.slow
 async def test_query_limit_and_selected_branch(repo: Path, tmp_path: Path):
     """Each list has its own limit; the selected branch is looked up in the unfiltered lists."""
     for number in range(4):
@@ -94,6 +95,7 @@ async def test_operations_in_progress(repo: Path, kind: str):
     assert (await branches(repo)).operation == OperationInProgress(kind, False)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 async def test_not_a_repository(tmp_path: Path, repo: Path):
     """Plain, missing and bare directories give an empty answer; a relative path is refused."""
     run_git(tmp_path, "clone", "-q", "--bare", str(repo), "bare.git")

@@ -36,6 +36,7 @@ async def switch(
     return await provision_workspace(world.tools, "env", spec, transcript or Transcript(), None)
 
 
+@pytest.mark.slow
 async def test_switching_to_a_branch(world: World) -> None:
     transcript = Transcript()
     made = await switch(world, ExistingBranchCheckout("topic"), transcript)
@@ -50,6 +51,7 @@ async def test_switching_to_a_branch(world: World) -> None:
     assert [e.key for e in transcript.entries[4:]] == ["workspace-path", "workspace-branch"]
 
 
+@pytest.mark.slow
 async def test_making_or_resetting_a_branch(world: World) -> None:
     newer = commit_all(world.source, "second")
     await switch(world, NewBranchCheckout("fresh", "main"))
@@ -84,6 +86,7 @@ async def test_already_there_is_a_success_whatever_else(world: World, tmp_path: 
         "checkout_dirty",
     ],
 )
+@pytest.mark.slow
 async def test_refusals(world: World, tmp_path: Path, code: str) -> None:
     """Each by its code, with the checkout as it was and a failed transcript."""
     path = world.source
@@ -119,6 +122,7 @@ async def test_refusals(world: World, tmp_path: Path, code: str) -> None:
     assert transcript.entries[-1].status == "failed"
 
 
+@pytest.mark.slow
 async def test_a_missing_base_is_gits_own_error(world: World) -> None:
     transcript = Transcript()
     with pytest.raises(GitCommandError):
@@ -126,6 +130,7 @@ async def test_a_missing_base_is_gits_own_error(world: World) -> None:
     assert transcript.entries[-1].text == "Failed to create branch fresh"
 
 
+@pytest.mark.slow
 async def test_switches_of_one_checkout_wait_for_each_other(world: World) -> None:
     repository = discover_repository(world.source)
     assert repository is not None

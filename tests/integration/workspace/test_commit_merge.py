@@ -51,6 +51,7 @@ def assert_no_temporary_worktree(world: World) -> None:
     assert "bbhost-merge" not in git_text(world.source, "worktree", "list")
 
 
+@pytest.mark.slow
 async def test_everything_is_committed_and_hooks_are_not_run(world: World) -> None:
     for name in ("pre-commit", "commit-msg", "prepare-commit-msg", "post-commit"):
         hook = world.source / ".git/hooks" / name
@@ -67,11 +68,13 @@ async def test_everything_is_committed_and_hooks_are_not_run(world: World) -> No
     assert git_text(path, "log", "-1", "--format=%B") == "Subject\n\n# body\n\nmore"
 
 
+@pytest.mark.slow
 async def test_nothing_to_commit(world: World) -> None:
     with pytest.raises(GitCommandError, match="nothing to commit"):
         await commit_workspace(world.tools, repository_of(world.target()), "m")
 
 
+@pytest.mark.slow
 async def test_messages_that_look_like_options_or_are_long(world: World) -> None:
     for number, message in enumerate(("--amend", "x" * 300_000)):
         (world.target() / f"f{number}").write_text("x")
@@ -79,6 +82,7 @@ async def test_messages_that_look_like_options_or_are_long(world: World) -> None
         assert done.subject == message
 
 
+@pytest.mark.slow
 async def test_a_commit_is_recognised_afterwards(world: World) -> None:
     repository = repository_of(world.target())
     message = "One\n\n\nbody  \n"
@@ -93,6 +97,7 @@ async def test_a_commit_is_recognised_afterwards(world: World) -> None:
     assert await find_finished_commit(world.tools, repository, other) is None
 
 
+@pytest.mark.slow
 async def test_a_first_commit_is_recognised(world: World, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -106,6 +111,7 @@ async def test_a_first_commit_is_recognised(world: World, tmp_path: Path) -> Non
     assert await find_finished_commit(world.tools, repository, facts) == done
 
 
+@pytest.mark.slow
 async def test_a_filter_that_is_not_run_refuses_the_commit(world: World, home: Path) -> None:
     """Committing around git-crypt would publish secrets; the user's own filters do run."""
     run_git(world.source, "config", "filter.crypt.clean", "tr a-z n-za-m")
@@ -120,6 +126,7 @@ async def test_a_filter_that_is_not_run_refuses_the_commit(world: World, home: P
     assert git_text(world.target(), "cat-file", "blob", "HEAD:secret") == "nop"
 
 
+@pytest.mark.slow
 async def test_merging_into_a_branch_that_nobody_has_checked_out(world: World) -> None:
     run_git(world.source, "branch", "release")
     (world.target() / "x").write_text("x")
@@ -137,6 +144,7 @@ async def test_merging_into_a_branch_that_nobody_has_checked_out(world: World) -
     assert_no_temporary_worktree(world)
 
 
+@pytest.mark.slow
 async def test_merging_into_a_branch_that_is_checked_out(world: World) -> None:
     (world.target() / "x").write_text("x")
     commit_all(world.target(), "one")
@@ -188,6 +196,7 @@ async def test_refused_merges_leave_everything_alone(world: World, code: str) ->
     assert_no_temporary_worktree(world)
 
 
+@pytest.mark.slow
 async def test_conflicts_are_named(world: World) -> None:
     (world.target() / "a.txt").write_text("ours\n")
     commit_all(world.target(), "ours")
@@ -265,6 +274,7 @@ async def test_failing_on_the_way_publishes_nothing(
     assert_no_temporary_worktree(world)
 
 
+@pytest.mark.slow
 async def test_cancelling_publishes_nothing_and_cleans_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

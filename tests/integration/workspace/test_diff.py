@@ -60,6 +60,7 @@ async def test_the_example_of_the_contract(tmp_path: Path):
     assert (diff.truncated, diff.merge_base_ref) == (False, None)
 
 
+@pytest.mark.slow
 async def test_untracked_files_read_as_git_shows_them_alone(repo: Path):
     """Empty, binary, executable, link, without a last newline, odd names, eol rules, deep."""
     (repo / ".gitattributes").write_text("*.crlf text eol=crlf\n*.raw -diff\n")

@@ -155,6 +155,7 @@ async def test_commits_that_undo_each_other_are_nothing_unmerged(feature: Path):
     assert (await compare(feature)).ahead_count == 0
 
 
+@pytest.mark.slow
 async def test_merge_base_among_several_boundary_commits(repo: Path):
     """Where the branch also has older parents of the base, git is asked for the merge base."""
     for number in range(3):
@@ -181,6 +182,7 @@ async def test_nothing_in_common(repo: Path):
     assert found.files == ()
 
 
+@pytest.mark.slow
 async def test_branch_names(feature: Path, tmp_path: Path):
     """Local before remote before anything else that names a commit; what does not exist is an error."""
     clone = tmp_path / "clone"

@@ -191,6 +191,7 @@ async def test_a_damaged_worktree_goes_and_its_files_are_kept(world: World, what
     assert (entry.note.keep_until_ms is None) == (what == "emptied")
 
 
+@pytest.mark.slow
 async def test_a_detached_worktree_of_a_repository_without_branches(tmp_path: Path) -> None:
     source = make_repository(tmp_path / "source")
     world = World(tmp_path / "data", source)
@@ -364,6 +365,7 @@ async def test_removing_while_siblings_are_made(world: World) -> None:
     assert world.leftovers() == []
 
 
+@pytest.mark.slow
 async def test_a_mount_point_within_is_refused(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

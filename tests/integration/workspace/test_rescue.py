@@ -99,6 +99,7 @@ async def test_line_endings_and_filters_change_nothing(world: World, tmp_path: P
     assert not list(tmp_path.rglob("evil-hook"))
 
 
+@pytest.mark.slow
 async def test_a_conflict_comes_back_as_a_conflict(world: World, tmp_path: Path) -> None:
     path = world.target()
     (world.source / "a.txt").write_text("theirs\n")
@@ -207,6 +208,7 @@ async def test_incarnations_are_kept_apart_and_odd_ids_are_safe(world: World) ->
     assert (await find_rescue(world.tools.git, world.source, name)).incarnation == 2
 
 
+@pytest.mark.slow
 async def test_listing_showing_dropping_expiring(world: World) -> None:
     git = world.tools.git
     (world.target() / "a.txt").write_text("changed\n")
@@ -256,6 +258,7 @@ async def test_restoring_onto_a_worktree_spares_other_content(
         await restore_rescue(world.tools, rescue, tmp_path)
 
 
+@pytest.mark.slow
 async def test_restoring_does_not_follow_links(world: World, tmp_path: Path) -> None:
     (world.target() / "dir").mkdir()
     (world.target() / "dir/f").write_text("rescued")

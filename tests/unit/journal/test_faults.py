@@ -89,6 +89,7 @@ async def test_a_kill_around_a_commit_leaves_all_or_nothing(
         assert await journal.get_fact("kept") == kept
 
 
+@pytest.mark.slow
 async def test_a_read_only_journal_is_said_clearly(journal_path: Path) -> None:
     """Root writes where it likes, so the kernel's refusal is played by SQLite's own."""
     open_database(journal_path).close()
@@ -118,6 +119,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(mount)], check=True)
 
 
+@pytest.mark.slow
 async def test_a_full_file_system_refuses_and_passes(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     async with open_journal(small_disk / "journal.sqlite3") as journal:

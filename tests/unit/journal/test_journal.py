@@ -35,6 +35,7 @@ def event(number: int, thread: str = "thr_1", text: str = "{}") -> SpooledEvent:
     return SpooledEvent(f"hdevt_{number:04}", ThreadId(thread), text)
 
 
+@pytest.mark.slow
 async def test_an_environment_is_there_after_reopening(journal_path: Path) -> None:
     record = environment("env_1", cause=TeardownCause.DESTROY, state=EnvironmentState.DESTROYING)
     async with open_journal(journal_path) as journal:
@@ -48,6 +49,7 @@ async def test_an_environment_is_there_after_reopening(journal_path: Path) -> No
         assert await journal.environment(EnvironmentId("env_1")) is None
 
 
+@pytest.mark.slow
 async def test_an_older_incarnation_never_replaces_a_later_one(journal: Journal) -> None:
     await journal.save_environment(environment("env_1", 2))
     with pytest.raises(JournalError, match="older than"):
@@ -55,6 +57,7 @@ async def test_an_older_incarnation_never_replaces_a_later_one(journal: Journal)
     assert await journal.environments() == [environment("env_1", 2)]
 
 
+@pytest.mark.slow
 async def test_a_command_is_new_once(journal: Journal) -> None:
     """Known are: waiting for a result, waiting for delivery of the result, and finished."""
     assert await journal.accept_commands([entry("a", 1), entry("b", 2), entry("a", 1)]) == [
@@ -69,6 +72,7 @@ async def test_a_command_is_new_once(journal: Journal) -> None:
     assert [item.command_id for item in await journal.pending_commands()] == ["b", "c"]
 
 
+@pytest.mark.slow
 async def test_the_memory_of_finished_commands_is_bounded(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +83,7 @@ async def test_the_memory_of_finished_commands_is_bounded(
     assert new == ["c0", "c1"]
 
 
+@pytest.mark.slow
 async def test_results_wait_in_order_until_they_are_acknowledged(journal_path: Path) -> None:
     async with open_journal(journal_path) as journal:
         await journal.accept_commands([entry("a"), entry("b"), entry("c")])
@@ -108,6 +113,7 @@ async def test_places_in_the_outbox_are_never_used_again(journal: Journal) -> No
     assert await journal.settle_command(CommandId("b"), "{}") > first
 
 
+@pytest.mark.slow
 async def test_a_page_of_large_reports_ends_early(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +123,7 @@ async def test_a_page_of_large_reports_ends_early(
     assert [item.command_id for item in await journal.outbox(10)] == ["a", "b"]
 
 
+@pytest.mark.slow
 async def test_events_keep_their_order_and_are_spooled_once(journal_path: Path) -> None:
     async with open_journal(journal_path) as journal:
         await journal.append_events([event(3), event(1)])
@@ -132,6 +139,7 @@ async def test_events_keep_their_order_and_are_spooled_once(journal_path: Path) 
         assert await journal.spooled_events(10) == []
 
 
+@pytest.mark.slow
 async def test_processes_and_facts(journal: Journal) -> None:
     process = ProcessRecord(EnvironmentId("e"), Incarnation(1), 7, 99, "boot", "marker")
     await journal.record_process(process)
@@ -149,6 +157,7 @@ async def test_processes_and_facts(journal: Journal) -> None:
     assert await journal.facts("commit/") == {"commit/1": "abc"}
 
 
+@pytest.mark.slow
 async def test_writers_that_wait_together_share_a_transaction(journal: Journal) -> None:
     before = journal.statistics()
 
@@ -162,6 +171,7 @@ async def test_writers_that_wait_together_share_a_transaction(journal: Journal) 
     assert len(await journal.environments()) == 200
 
 
+@pytest.mark.slow
 async def test_a_failing_piece_of_work_takes_nothing_else_with_it(journal: Journal) -> None:
     await journal.save_environment(environment("env_1", 5))
     failures: list[JournalError] = []
@@ -181,6 +191,7 @@ async def test_a_failing_piece_of_work_takes_nothing_else_with_it(journal: Journ
     assert len(await journal.environments()) == 3
 
 
+@pytest.mark.slow
 async def test_cancellation_leaves_no_doubt(journal: Journal) -> None:
     """A write is either not begun and cancelled, or done and returned from."""
     with trio.CancelScope() as scope:
@@ -201,6 +212,7 @@ async def test_cancellation_leaves_no_doubt(journal: Journal) -> None:
     assert saved.is_set() == bool(await journal.environments())
 
 
+@pytest.mark.slow
 async def test_what_is_queued_is_written_before_the_journal_closes(journal_path: Path) -> None:
     async with trio.open_nursery() as nursery, open_journal(journal_path) as journal:
         for number in range(20):

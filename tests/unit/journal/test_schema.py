@@ -23,6 +23,7 @@ def write_version_1(path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 async def test_a_journal_of_the_first_version_is_upgraded_with_all_it_holds(
     journal_path: Path,
 ) -> None:
@@ -39,6 +40,7 @@ async def test_a_journal_of_the_first_version_is_upgraded_with_all_it_holds(
         assert await journal.spooled_events(9) == []
 
 
+@pytest.mark.slow
 def test_an_upgrade_that_fails_changes_nothing(journal_path: Path) -> None:
     write_version_1(journal_path)
     with pytest.raises(JournalError):
@@ -112,6 +114,7 @@ def test_a_directory_that_does_not_exist_is_said_clearly(tmp_path: Path) -> None
         open_database(tmp_path / "missing" / "journal.sqlite3")
 
 
+@pytest.mark.slow
 async def test_a_full_disk_refuses_whole_writes_and_passes(journal_path: Path) -> None:
     """The size limit answers like a full disk (SQLITE_FULL)."""
     async with open_journal(journal_path, size_limit_bytes=200_000) as journal:

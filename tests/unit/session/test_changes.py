@@ -73,6 +73,7 @@ async def test_the_first_leaves_at_once_and_what_follows_is_one(
     assert [at - began for at, *_ in rig.client.posts] == pytest.approx([0, 0.15])
 
 
+@pytest.mark.slow
 async def test_endless_changes_are_a_post_in_150_ms(autojump_clock: Clock, rig: Rig) -> None:
     began = trio.current_time()
     for number in range(1000):

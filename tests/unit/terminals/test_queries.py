@@ -224,6 +224,7 @@ def test_where_chunks_and_steps_end_makes_no_difference(
 
 
 @given(st.binary(), st.integers(1, 20))
+@pytest.mark.slow
 def test_any_bytes_can_be_shown(text: bytes, size: int) -> None:
     once = shown(chunked(text, size))
     assert len(once) <= len(text)

@@ -1,5 +1,6 @@
 """What is remembered of a terminal's output."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def test_the_oldest_is_forgotten_at_either_bound() -> None:
 
 
 @given(st.lists(st.binary(max_size=30)), st.integers(1, 50), st.integers(1, 5))
+@pytest.mark.slow
 def test_the_bounds_hold_and_the_end_is_kept(
     outputs: list[bytes], max_bytes: int, max_chunks: int
 ) -> None:

@@ -1,5 +1,6 @@
 """Cutting a diff to what a server asked for, counted in the server's units."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ def units(text: str) -> int:
 
 
 @given(st.lists(TEXT, max_size=6), st.integers(0, 20))
+@pytest.mark.slow
 def test_the_longest_beginning_that_fits_is_kept(pieces: list[str], limit: int) -> None:
     """In UTF-16 units, however the text comes; no character is cut in half, and a cut is told."""
     cut = CutText(limit)
