@@ -393,18 +393,23 @@ async def test_failed_teardown_leaves_no_tombstone(
     assert world.journal[ONE].state is S.TOMBSTONED
 
 
-async def test_a_teardown_that_has_begun_to_remove_never_goes_back(
-    world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
-) -> None:
-    """Those who wait are told; the owner goes on trying until it is gone."""
-    await supervisor.provision(ONE, SPEC)
-    world.fail["deregister"] = [git_failed() for _ in range(5)]
+async def expect_destroy_told_and_tried_on(world: FakeWorld, supervisor: Supervisor) -> None:
+    """The failure is told, the environment stays in ``destroying``, and is tombstoned in the end."""
     with pytest.raises(BbhostError):
         await supervisor.destroy(ONE, CONTEXT)
     assert world.journal[ONE].state is S.DESTROYING
     actor = supervisor.actor(ONE)
     assert actor is not None
     await actor.view.wait_value(lambda view: view.state is S.TOMBSTONED)
+
+
+async def test_a_teardown_that_has_begun_to_remove_never_goes_back(
+    world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Those who wait are told; the owner goes on trying until it is gone."""
+    await supervisor.provision(ONE, SPEC)
+    world.fail["deregister"] = [git_failed() for _ in range(5)]
+    await expect_destroy_told_and_tried_on(world, supervisor)
     assert world.live_watches() == 0
 
 
@@ -415,12 +420,7 @@ async def test_a_teardown_goes_back_to_nothing_that_is_gone(
     await supervisor.provision(ONE, SPEC)
     del world.disk[SPEC.target_path]
     world.fail["rescue"] = [git_failed() for _ in range(5)]
-    with pytest.raises(BbhostError):
-        await supervisor.destroy(ONE, CONTEXT)
-    assert world.journal[ONE].state is S.DESTROYING
-    actor = supervisor.actor(ONE)
-    assert actor is not None
-    await actor.view.wait_value(lambda view: view.state is S.TOMBSTONED)
+    await expect_destroy_told_and_tried_on(world, supervisor)
 
 
 async def test_watch_retries_give_up(

@@ -85,7 +85,7 @@ class WatchService:
         finally:
             self._nursery = None
             for watch in self._watches:
-                watch.certainty = lambda: False
+                watch.uncover()
                 watch.covered_by(WatchBackend.NONE, "the watch service has ended")
 
     async def _start_inotify(self, backends: trio.Nursery) -> bool:

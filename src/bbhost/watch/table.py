@@ -174,9 +174,8 @@ class WatchTable:
                 entry.remove(node)
                 if len(entry) == 1:
                     self._nodes[wd] = entry[0]
-            node.children = (
-                None  # children know their parents: without this only the collector frees them
-            )
+            # Children know their parents: without this only the collector would free them.
+            node.children = None
 
     def _drop(self, wd: int) -> None:
         if self._kernel.remove(wd):
