@@ -116,8 +116,8 @@ class SimWatch:
             self._snapshot, self._snapshot_marks = snapshot, marks
         return self._snapshot
 
-    async def read_news(self) -> RefsSnapshot:
-        return await self.read_refs()
+    async def read_news(self) -> int:
+        return hash(frozenset((await self.read_refs()).heads.items()))
 
     def describe(self) -> str:
         return ""

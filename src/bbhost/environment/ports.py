@@ -67,8 +67,9 @@ class OwnedWatch(Protocol):
         """Return the branches as of the last drain, read once for all who share the repository."""
         ...
 
-    async def read_news(self) -> RefsSnapshot:
-        """Return the branches that are worth telling of: without those that provisioning made."""
+    async def read_news(self) -> int:
+        """Return a number that is another one when branches have changed in a way worth telling:
+        without those that provisioning made."""
         ...
 
     def describe(self) -> str:

@@ -16,7 +16,6 @@ from bbhost.environment.ports import (
 from bbhost.environment.status_cache import StatusCache, StatusCacheStatistics
 from bbhost.errors import BbhostError, NotGitRepoError, PathNotFoundError
 from bbhost.toolkit.backoff import backoff_delays
-from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.status import StatusReading
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,8 @@ class ReadyWork:
         read_status = partial(services.workspaces.read_status, record.path)
         self.cache = StatusCache(read_status, statistics)
         self._last_status: str | None = None
-        self._last_refs: RefsSnapshot | None = None
+        self._last_news: int | None = None
+        """See ``OwnedWatch.read_news``."""
         self._watch: OwnedWatch | None = None
         self._put_off = False
         """A batch that doubted everything came while the kernel's watches were still being set."""
@@ -140,9 +140,9 @@ class ReadyWork:
         refs_differ = False
         # Siblings may rely on this owner to read the refs, so that is not put off.
         if batch.refs or unknown:
-            refs = await watch.read_news()
-            previous, self._last_refs = self._last_refs, refs
-            refs_differ = previous is not None and previous is not refs and previous != refs
+            news = await watch.read_news()
+            refs_differ = self._last_news is not None and self._last_news != news
+            self._last_news = news
         if refs_differ:
             self._services.note_change(self._environment_id, EnvironmentChange.GIT_REFS)
         self._put_off = unknown and watch.is_settling

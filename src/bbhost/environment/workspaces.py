@@ -3,9 +3,10 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.ids import EnvironmentId, Incarnation
@@ -52,6 +53,8 @@ from bbhost.workspace.trash_emptier import TrashEmptier
 log = logging.getLogger(__name__)
 
 CAME_BACK = "it was written to while it was removed"
+_numbers = count(1)
+"""Of news of branches: no two readings that differ share one, of whatever repository or time."""
 
 
 @define(eq=False)
@@ -62,7 +65,9 @@ class _SharedRefs:
     """The marks of each watch when the branches were last read."""
     made: dict[str, str | None] = field(factory=dict)
     """Branches that provisioning makes or has made here, with their first tip once it is known."""
-    _news: tuple[RefsSnapshot, RefsSnapshot] | None = None
+    _last: RefsSnapshot | None = None
+    """What :meth:`note_branches` was given last."""
+    _news: int = field(factory=lambda: next(_numbers))
 
     def is_current(self, watch: Watch) -> bool:
         """Whether no watch has seen the refs change since they were read.
@@ -95,30 +100,43 @@ class _SharedRefs:
         for watch in self.seen:
             self.seen[watch] = watch.refs_marks
 
-    def news(self, refs: RefsSnapshot, reader: Watch) -> RefsSnapshot:
-        """Leave out branches that stand where provisioning made them; once for all watches.
+    def note_branches(self, refs: RefsSnapshot, reader: Watch) -> int:
+        """Compare with the last reading; once for all watches.
 
-        What differs from the last time is told to the siblings of ``reader``: nobody else wakes them.
+        What is worth telling is told to the siblings of ``reader``: nobody else wakes them.
+
+        Returns:
+            A number that is another one each time there was something worth telling.
         """
-        if self._news is None or self._news[0] is not refs:
+        last, self._last = self._last, refs
+        if refs is not last:
+            is_news = last is not None and self._differs(last, refs)
             for name in list(self.made):
                 tip = refs.heads.get(name)
                 if tip is not None:
                     self.made[name] = self.made[name] or tip
                 elif self.made[name] is not None:
                     del self.made[name]  # gone again; one that comes back is news
-            heads = {name: tip for name, tip in refs.heads.items() if self.made.get(name) != tip}
-            news = evolve(refs, heads=heads)
-            if self._news is not None and self._news[1] == news:
-                # The same object as before: each of the siblings then sees at once that nothing
-                # is new, instead of comparing all branches for itself.
-                news = self._news[1]
-            elif self._news is not None:
+            if is_news:
+                self._news = next(_numbers)
                 for watch in self.seen:
                     if watch is not reader:
                         watch.tell_refs()
-            self._news = (refs, news)
-        return self._news[1]
+        return self._news
+
+    def _differs(self, last: RefsSnapshot, refs: RefsSnapshot) -> bool:
+        """Whether a branch has moved, has come without provisioning having made it, or has gone
+        from elsewhere than where provisioning made it."""
+        before, now = last.heads, refs.heads
+        return (
+            (last.remotes, last.origin_head) != (refs.remotes, refs.origin_head)
+            or any(
+                before.get(name) != tip
+                and (name in before or name not in self.made or self.made[name] not in {None, tip})
+                for name, tip in now.items()
+            )
+            or any(name not in now and self.made.get(name) != tip for name, tip in before.items())
+        )
 
 
 def _has_not_moved(watch: Watch, marks: int) -> bool:
@@ -173,13 +191,15 @@ class RepositoryWatch:
         self.shared.seen[self.watch] = self.watch.refs_marks
         return await self.tools.refs.refs(self.repository, confirmed=True)
 
-    async def read_news(self) -> RefsSnapshot:
-        """Return the branches, but for those that stand where provisioning made them.
+    async def read_news(self) -> int:
+        """Return a number that is another one when branches differ from the last time.
 
-        Provisioning posts nothing: the server knows. Told to every sibling, the branch of each new
-        worktree would make the cost of N of them grow with the square of N.
+        Those that stand where provisioning made them do not count. Provisioning posts nothing: the
+        server knows. Told to every sibling, the branch of each new worktree would make the cost of N
+        of them grow with the square of N. It is a number since as many readings as there are
+        environments, each with all branches, would be held otherwise.
         """
-        return self.shared.news(await self.read_refs(), self.watch)
+        return self.shared.note_branches(await self.read_refs(), self.watch)
 
 
 class GitWorkspaces:

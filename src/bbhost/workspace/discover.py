@@ -8,7 +8,6 @@ from attrs import frozen
 from bbhost.domain.workspace import DiscoveredWorkspace
 from bbhost.errors import PathNotFoundError
 from bbhost.workspace.disk import on_disk
-from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.repository import Head, Repository, discover_repository, read_head
 from bbhost.workspace.tools import WorkspaceTools
 from bbhost.workspace.transcript import Transcript
@@ -51,26 +50,30 @@ async def find_workspace(path: Path) -> Found:
     return found
 
 
-async def describe_workspace(
-    tools: WorkspaceTools, found: Found, refs: RefsSnapshot | None = None
-) -> Described:
-    """Describe a workspace. At most one process, for the branches, unless ``refs`` has them.
+async def describe_workspace(tools: WorkspaceTools, found: Found) -> Described:
+    """Describe a workspace. At most one process, for the branches.
 
     Raises:
         GitCommandError, GitTimeoutError: the branches cannot be read.
     """
     if found.repository is None:
         return Described(DiscoveredWorkspace(str(found.path), False, False, None, None), None)
-    if refs is None:
-        refs = await tools.refs.refs(found.repository)
+    refs = await tools.refs.refs(found.repository)
+    sha = None if found.branch is None else refs.heads.get(found.branch)
+    return describe(found, found.repository, refs.default_branch, sha)
+
+
+def describe(
+    found: Found, repository: Repository, default_branch: str | None, sha: str | None
+) -> Described:
+    """Put together what is known of the workspace of a repository."""
     discovered = DiscoveredWorkspace(
         path=str(found.path),
         is_git_repo=True,
-        is_worktree=found.repository.is_worktree,
+        is_worktree=repository.is_worktree,
         branch_name=found.branch,
-        default_branch=refs.default_branch or None,
+        default_branch=default_branch or None,
     )
-    sha = None if found.branch is None else refs.heads.get(found.branch)
     return Described(discovered, sha)
 
 

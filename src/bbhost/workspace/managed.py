@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from bbhost.domain.workspace import ManagedWorktreeSpec
 from bbhost.errors import (
@@ -20,6 +20,7 @@ from bbhost.toolkit.faults import fault_point
 from bbhost.workspace.discover import (
     Described,
     Found,
+    describe,
     describe_workspace,
     find_workspace,
     loose_branch_tip,
@@ -29,7 +30,6 @@ from bbhost.workspace.disk import on_disk
 from bbhost.workspace.include import copy_included_files
 from bbhost.workspace.making import BeforeCreating
 from bbhost.workspace.managed_root import WORKTREES, require_beneath
-from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.registration import read_registration
 from bbhost.workspace.replaced_branch import keep_replaced_branch
 from bbhost.workspace.repository import Repository, discover_repository, find_git_dirs, read_head
@@ -66,23 +66,20 @@ class Maker:
         source = await on_disk(_check, self.tools.data_dir / WORKTREES, self.spec)
         if await on_disk(os.path.lexists, path):
             return await self._reuse(path, source), False
-        refs = await self.tools.refs.refs(source)
-        order = order_worktree(self.spec, source, refs)
+        order = order_worktree(self.spec, source, await self.tools.refs.refs(source))
         await self.before_creating()
         try:
-            return await self._make(order, refs), True
+            return await self._make(order), True
         except BaseException:
             with trio.move_on_after(ROLLBACK_SECONDS, shield=True):
                 await self._roll_back()
             raise
 
-    async def _make(self, order: WorktreeOrder, refs: RefsSnapshot) -> Described:
+    async def _make(self, order: WorktreeOrder) -> Described:
         fault_point("provision.before_parent")
         await on_disk(_make_parent, order.path)
         fault_point("provision.parent_made")
-        await keep_replaced_branch(
-            self.tools.git, order, refs, self.environment_id, self.incarnation
-        )
+        await keep_replaced_branch(self.tools.git, order, self.environment_id, self.incarnation)
         await add_worktree(self.tools, order, self.transcript)
         self._report_target(order.path)
         checkout = await on_disk(discover_repository, self.spec.source_path)
@@ -94,25 +91,23 @@ class Maker:
             self.boundary,
             timeout_seconds=self.spec.setup_timeout_ms / 1000,
         )
-        described = await self._describe(await find_workspace(order.path), refs)
+        described = await self._describe(await find_workspace(order.path), order)
         report_branch(described, self.transcript)
         fault_point("provision.done")
         return described
 
-    async def _describe(self, found: Found, refs: RefsSnapshot) -> Described:
-        """Describe the new worktree with the branches read before it was made, and its own."""
+    async def _describe(self, found: Found, order: WorktreeOrder) -> Described:
+        """Describe the new worktree with what was read before it was made, and its own branch."""
         if found.repository is None:
             raise NotGitRepoError(
                 f"{found.path} is no git worktree any more; did the set-up remove it?"
             )
-        branch = found.branch
-        if branch is None:
-            return await describe_workspace(self.tools, found, refs)
-        tip = await on_disk(loose_branch_tip, found.repository.common_dir, branch)
-        if tip is None:
-            return await describe_workspace(self.tools, found)
-        heads = dict(sorted({**refs.heads, branch: tip}.items()))
-        return await describe_workspace(self.tools, found, evolve(refs, heads=heads))
+        if found.branch == order.branch:
+            common_dir = found.repository.common_dir
+            tip = await on_disk(loose_branch_tip, common_dir, order.branch)
+            if tip is not None:
+                return describe(found, found.repository, order.default_branch, tip)
+        return await describe_workspace(self.tools, found)
 
     async def _reuse(self, path: Path, source: Repository) -> Described:
         if not await on_disk(_is_complete, path, source, self.spec.branch_name):

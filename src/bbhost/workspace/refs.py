@@ -5,9 +5,13 @@ One ``git for-each-ref`` reads them. The answer is kept only while somebody watc
 whose reading began before the latest change is never kept nor given to who asked after it. A change
 may have been made that nobody has reported yet, so whoever watches is asked (``confirm``) before a
 kept answer is given out: a branch that was made a moment ago must not be "not found".
+
+Branches are never deleted with their worktree, so there are thousands of them in a repository that is
+used a lot, and each provisioning has them read anew. A reading therefore shares its names and commit ids
+with the one before, and nobody keeps a reading for as long as an environment lives.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,6 +26,7 @@ from bbhost.workspace.repository import Repository
 _HEADS = "refs/heads/"
 _REMOTES = "refs/remotes/"
 _ORIGIN_HEAD = "refs/remotes/origin/HEAD"
+_USUAL_DEFAULTS = ("main", "master")
 
 
 @frozen
@@ -38,12 +43,19 @@ class RefsSnapshot:
     @property
     def default_branch(self) -> str | None:
         """Origin's head, else local ``main``, else ``master``, else the first local branch."""
+        return self._default_among(self.heads)
+
+    def default_branch_with(self, branch: str) -> str | None:
+        """The default branch once there is this local branch as well."""
+        first = next(iter(self.heads), branch)
+        present = {name for name in _USUAL_DEFAULTS if name in self.heads}
+        return self._default_among(sorted({*present, first, branch}))
+
+    def _default_among(self, heads: Collection[str]) -> str | None:
         if self.origin_head is not None:
             return self.origin_head
-        for name in ("main", "master"):
-            if name in self.heads:
-                return name
-        return next(iter(self.heads), None)
+        usual = next((name for name in _USUAL_DEFAULTS if name in heads), None)
+        return usual or next(iter(heads), None)
 
 
 @define(eq=False)
@@ -52,6 +64,9 @@ class _Entry:
     changes: int = 0
     """Grows with every invalidation; names the flights that began after it."""
     snapshot: RefsSnapshot | None = None
+    """What holds; None where something may have changed since it was read."""
+    last: RefsSnapshot | None = None
+    """What was read last, for the next reading to share with."""
 
 
 class RefsCache:
@@ -93,8 +108,9 @@ class RefsCache:
             return known
         changes = entry.changes
         snapshot = await self._flights.run(
-            (repository.common_dir, changes), lambda: self._read(repository)
+            (repository.common_dir, changes), lambda: self._read(repository, entry.last)
         )
+        entry.last = snapshot
         if self._entries.get(repository.common_dir) is entry and entry.changes == changes:
             entry.snapshot = snapshot
         return snapshot
@@ -119,7 +135,9 @@ class RefsCache:
         if entry.watchers <= 0:
             del self._entries[common_dir]
 
-    async def _read(self, repository: Repository) -> RefsSnapshot:
+    async def _read(
+        self, repository: Repository, last: RefsSnapshot | None = None
+    ) -> RefsSnapshot:
         result = await self._git.run(
             "for-each-ref",
             "--format=%(objectname) %(refname) %(symref)",
@@ -129,16 +147,21 @@ class RefsCache:
             git_dir=repository.common_dir,
             timeout_seconds=self._git.look_seconds,
         )
-        return parse_refs(result.stdout, _origin_head_file(repository.common_dir))
+        return parse_refs(result.stdout, _origin_head_file(repository.common_dir), last)
 
 
-def parse_refs(listing: bytes, origin_head_text: str | None = None) -> RefsSnapshot:
+def parse_refs(
+    listing: bytes, origin_head_text: str | None = None, last: RefsSnapshot | None = None
+) -> RefsSnapshot:
     """Build a snapshot from ``<id> <name> <symref>`` lines.
 
     Args:
         origin_head_text: what the file of ``origin/HEAD`` holds; used when git lists no such ref because the
             branch it names is gone.
+        last: an earlier snapshot of the same repository; what is as it was is taken from there, and where all
+            is, the whole of it is returned.
     """
+    shared = _Shared(last)
     heads: dict[str, str] = {}
     remotes: dict[str, str] = {}
     origin_target = (origin_head_text or "").removeprefix("ref:").strip()
@@ -149,14 +172,28 @@ def parse_refs(listing: bytes, origin_head_text: str | None = None) -> RefsSnaps
         if name == _ORIGIN_HEAD:
             origin_target = symref or origin_target
         if name.startswith(_HEADS):
-            heads[_text(name.removeprefix(_HEADS))] = object_id
+            heads[shared.one(_text(name.removeprefix(_HEADS)))] = shared.one(object_id)
         elif not symref:
-            remotes[_text(name.removeprefix(_REMOTES))] = object_id
+            remotes[shared.one(_text(name.removeprefix(_REMOTES)))] = shared.one(object_id)
     prefix = f"{_REMOTES}origin/"
     origin_head = (
         _text(origin_target.removeprefix(prefix)) if origin_target.startswith(prefix) else None
     )
-    return RefsSnapshot(MappingProxyType(heads), MappingProxyType(remotes), origin_head)
+    snapshot = RefsSnapshot(MappingProxyType(heads), MappingProxyType(remotes), origin_head)
+    return last if last is not None and last == snapshot else snapshot
+
+
+class _Shared:
+    """One string for each name and commit id, the one that ``last`` has where it has one."""
+
+    def __init__(self, last: RefsSnapshot | None) -> None:
+        self._known: dict[str, str] = {}
+        for mapping in () if last is None else (last.heads, last.remotes):
+            self._known.update(zip(mapping, mapping, strict=True))
+            self._known.update(zip(mapping.values(), mapping.values(), strict=True))
+
+    def one(self, text: str) -> str:
+        return self._known.setdefault(text, text)
 
 
 def _text(name: str) -> str:

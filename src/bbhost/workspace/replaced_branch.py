@@ -11,7 +11,6 @@ from pathlib import Path
 from bbhost.workspace.git import Git
 from bbhost.workspace.import_run import import_commits
 from bbhost.workspace.import_stream import ImportStream
-from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.rescue_names import IDENTITY, RescueNote, format_note, rescue_prefix
 from bbhost.workspace.worktree_add import WorktreeOrder
 
@@ -22,7 +21,6 @@ KEEP_SECONDS = 60.0
 async def keep_replaced_branch(
     git: Git,
     order: WorktreeOrder,
-    refs: RefsSnapshot,
     environment_id: str,
     incarnation: int,
 ) -> str | None:
@@ -39,8 +37,8 @@ async def keep_replaced_branch(
 
     Cancellation: safe; the ref is made or not.
     """
-    tip = refs.heads.get(order.branch)
-    if tip is None or tip in {refs.heads.get(order.base), refs.remotes.get(order.base)}:
+    tip = order.replaced
+    if tip is None:
         return None
     common_dir = order.source.common_dir
     if await _others_lead_to(git, common_dir, tip, order.branch):

@@ -34,6 +34,10 @@ class WorktreeOrder:
     path: Path
     branch: str
     base: str
+    replaced: str | None
+    """Commit id at which the branch stands elsewhere than at the base, and from which it is reset."""
+    default_branch: str | None
+    """Default branch of the source once the worktree's branch is there."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -44,7 +48,7 @@ class WorktreeOrder:
 def order_worktree(
     spec: ManagedWorktreeSpec, source: Repository, refs: RefsSnapshot
 ) -> WorktreeOrder:
-    """Decide on the base. Pure.
+    """Decide on the base, and take from the branches what making it needs. Pure.
 
     A branch that exists is continued where no base was named, for its commits may be nowhere else;
     a base that was named is what the branch is set to.
@@ -68,7 +72,15 @@ def order_worktree(
         if base not in refs.heads and f"origin/{base}" in refs.remotes:
             # A clone whose default branch was never checked out.
             base = f"origin/{base}"
-    return WorktreeOrder(source, Path(spec.target_path), spec.branch_name, base)
+    tip = refs.heads.get(spec.branch_name)
+    return WorktreeOrder(
+        source=source,
+        path=Path(spec.target_path),
+        branch=spec.branch_name,
+        base=base,
+        replaced=None if tip in {refs.heads.get(base), refs.remotes.get(base)} else tip,
+        default_branch=refs.default_branch_with(spec.branch_name),
+    )
 
 
 async def add_worktree(

@@ -55,6 +55,40 @@ def test_default_branch_without_origin():
     assert default() is None
 
 
+def test_default_branch_with_one_that_is_about_to_be_made():
+    """It is what it will be when the branch is there."""
+
+    def default(branch: str, *names: str, origin: str | None = None) -> str | None:
+        found = RefsSnapshot(dict.fromkeys(names, "0"), {}, origin).default_branch_with(branch)
+        there = RefsSnapshot(dict.fromkeys(sorted({*names, branch}), "0"), {}, origin)
+        assert found == there.default_branch
+        return found
+
+    assert default("a", "main", "master") == "main"
+    assert default("master", "a") == "master"
+    assert default("main", "a", "master") == "main"
+    assert default("a", "b", "c") == "a"
+    assert default("c", "b") == "b"
+    assert default("a") == "a"
+    assert default("main", origin="trunk") == "trunk"
+
+
+def test_a_reading_shares_with_the_one_before():
+    """Of thousands of branches, those that are new cost memory; no change at all costs none."""
+    first = parse_refs(b"12 refs/heads/a \n12 refs/heads/b \n34 refs/remotes/origin/a \n")
+    again = parse_refs(
+        b"12 refs/heads/a \n12 refs/heads/b \n34 refs/remotes/origin/a \n", None, first
+    )
+    assert again is first
+    second = parse_refs(b"12 refs/heads/a \n34 refs/heads/b \n34 refs/heads/c \n", None, first)
+    assert dict(second.heads) == {"a": "12", "b": "34", "c": "34"}
+    assert second.remotes == {}
+    names = {name: name for name in first.heads}
+    assert all(names[name] is name for name in second.heads if name in names)
+    assert second.heads["a"] is first.heads["b"]
+    assert second.heads["c"] is first.remotes["origin/a"]
+
+
 def test_names_that_are_not_utf8_fit_into_json():
     """Their bytes are kept as escapes."""
     snapshot = parse_refs(b"1234 refs/heads/caf\xe9 \n1234 refs/heads/u\xc2\x85x \n")
