@@ -13,7 +13,7 @@ import bbhost.daemon.tidy_imports  # noqa: F401 - it begins with being imported,
 from bbhost import __version__
 from bbhost.daemon.config import SETTINGS, Config, load_config
 from bbhost.daemon.logs import set_up_logs
-from bbhost.daemon.memory import settle_memory, share_one_heap
+from bbhost.daemon.memory import bound_heap, settle_memory
 from bbhost.daemon.notify import Notifier, take_notifier
 from bbhost.daemon.restart.descriptors import take_descriptors
 from bbhost.daemon.run import run_daemon
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     set_up_logs(config.get("log_level"), config.get("log_format"), Path(file) if file else None)
     keep_files_private()
     let_children_be_interrupted()
-    share_one_heap()
+    bound_heap()
     settle_memory()
     return exit_code_for(trio.run(_run, config, take_notifier(), take_descriptors()))
 

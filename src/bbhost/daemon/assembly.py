@@ -16,6 +16,7 @@ from bbhost.daemon.config import Config
 from bbhost.daemon.hooks import DaemonHooks
 from bbhost.daemon.journal_probe import JournalProbe
 from bbhost.daemon.loop_lag import LoopLag
+from bbhost.daemon.memory import give_heap_back
 from bbhost.daemon.process_journal import ProcessJournal
 from bbhost.daemon.storage_watch import StorageWatch
 from bbhost.daemon.terminal_hosting import TerminalHosting
@@ -151,7 +152,7 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
     keeper = ProcessKeeper(
         data_dir, use_cgroup=boundary in {"auto", "cgroup"}, on_started=processes.note_started
     )
-    emptier = TrashEmptier(tools.trash)
+    emptier = TrashEmptier(tools.trash, give_heap_back)
     limits = SaveLimits(max_bytes=config.get("rescue_max_mib") * 1024 * 1024)
     workspaces = GitWorkspaces(tools, watches, emptier, limits)
     link = Link()

@@ -16,14 +16,35 @@ _M_ARENA_MAX = -8
 ARENAS = 1
 """Heaps of the C library: it makes one per thread, each of which keeps what it once had. The few
 threads of the daemon wait for the disk and hardly ever for each other's heap."""
+_M_MMAP_THRESHOLD = -3
+OWN_MAPPING_BYTES = 128 * 1024
+"""From here on a block gets a mapping of its own, which goes back to the kernel as soon as it is free.
+That is how glibc begins; but with the first large block that is freed it raises the bound to that
+block's size, up to 32 MiB, and from then on large blocks leave holes in the heap. Python's table of
+interned strings alone is 0.9 MiB and made anew now and then: each component of a path that is looked
+at goes through it."""
 
 
-def share_one_heap() -> None:
-    """Have all threads share a heap. To be called before there are threads; does nothing elsewhere
-    than on glibc."""
+def bound_heap() -> None:
+    """Have all threads share one heap, without large blocks. To be called before there are threads;
+    does nothing elsewhere than on glibc."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_M_ARENA_MAX, ARENAS)
+            mallopt(_M_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
+
+
+def give_heap_back() -> None:
+    """Return to the kernel what is free within the heap, whole pages of it. About a millisecond;
+    does nothing elsewhere than on glibc.
+
+    By itself glibc returns only the end of the heap, and what an environment allocated lies between
+    what stays.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def settle_memory() -> None:

@@ -1,6 +1,7 @@
 """Emptying the trash in the background: one tree at a time, a slice at a time."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -73,6 +74,8 @@ class TrashEmptier:
     """Empties the trash whenever it is woken, and now and then for what had to be kept."""
 
     trash: Trash
+    on_emptied: Callable[[], None] = lambda: None
+    """Called after a round that deleted something: a wave of environments has ended."""
     _wake: Tick = field(factory=Tick, init=False)
 
     def wake(self) -> None:
@@ -86,7 +89,8 @@ class TrashEmptier:
         """
         while True:
             try:
-                await empty_trash(self.trash, wall_clock_ms())
+                if (await empty_trash(self.trash, wall_clock_ms())).deleted:
+                    self.on_emptied()
             except OSError as error:
                 logger.warning("Cannot read the trash of %s: %s", self.trash.data_dir, error)
             with trio.move_on_after(LOOK_AGAIN_SECONDS):

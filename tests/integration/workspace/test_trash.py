@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from bbhost.workspace import trash as trash_module
 from bbhost.workspace.trash import Trash, TrashNote
@@ -181,16 +182,28 @@ async def test_what_cannot_be_deleted_is_told_and_left(
     assert (await empty_trash(trash, NOW)).deleted == 2
 
 
-async def test_the_emptier_empties_when_woken(trash: Trash, tmp_path: Path) -> None:
-    emptier = TrashEmptier(trash)
+async def test_the_emptier_empties_when_woken_and_says_so(
+    trash: Trash, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bbhost.workspace.trash_emptier.QUIET_SECONDS", 0.02)
+    emptied = trio.Event()
+    told = []
+
+    def tell() -> None:
+        told.append(len(trash.entries()))
+        emptied.set()
+
+    emptier = TrashEmptier(trash, tell)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(emptier.run)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            assert told == [], "there was nothing to empty"
             trash.put(make_tree(tmp_path / "w"), note(tmp_path / "w"))
             emptier.wake()
-            while trash.entries():  # noqa: ASYNC110 - the emptier tells nobody
-                await trio.sleep(0.01)
+            await emptied.wait()
             nursery.cancel_scope.cancel()
+    assert told == [0]
 
 
 async def test_an_entry_that_is_being_made_is_not_taken_for_a_leftover(
