@@ -1,6 +1,6 @@
 """What the watches of one repository remember of the branches that provisioning made."""
 
-from bbhost.environment.workspaces import _SharedRefs
+from bbhost.environment.shared_refs import SharedRefs
 from bbhost.watch import WatchTarget
 from bbhost.watch.debounce import Debounce
 from bbhost.watch.watch import Watch
@@ -20,7 +20,7 @@ class Branches:
     """A repository's branches, read by one watch whenever they have changed."""
 
     def __init__(self, made: dict[str, str | None]) -> None:
-        self.shared = _SharedRefs(made=made)
+        self.shared = SharedRefs(made=made)
         self.number = self.shared.note_branches(RefsSnapshot({"main": TIP}, {}, None), A_WATCH)
 
     def are_news(self, remotes: dict[str, str] | None = None, **heads: str) -> bool:
@@ -77,7 +77,7 @@ def test_watches_that_come_after_all_others_do_not_take_their_numbers() -> None:
 
 async def test_the_siblings_are_told_of_news_by_whoever_reads_it() -> None:
     reader, sibling = make_watch(), make_watch()
-    shared = _SharedRefs(seen={reader: 0, sibling: 0}, made={"b": None})
+    shared = SharedRefs(seen={reader: 0, sibling: 0}, made={"b": None})
     shared.note_branches(RefsSnapshot({"main": TIP}, {}, None), reader)
     assert not sibling.has_refs, "the first reading is no change"
     shared.note_branches(RefsSnapshot({"main": TIP, "b": TIP}, {}, None), reader)

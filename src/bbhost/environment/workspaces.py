@@ -3,10 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
-
-from attrs import define, field, frozen
 
 from bbhost.domain.environment import EnvironmentRecord
 from bbhost.domain.ids import EnvironmentId, Incarnation
@@ -19,11 +16,11 @@ from bbhost.domain.workspace import (
     WorkspaceKind,
     WorkspaceSpec,
 )
-from bbhost.environment.ports import ChangeLike, EntrySink, OwnedBoundary, OwnedWatch
+from bbhost.environment.ports import EntrySink, OwnedBoundary, OwnedWatch
+from bbhost.environment.shared_refs import RepositoryWatch, SharedRefs
 from bbhost.errors import InvalidPathError, NotGitRepoError
 from bbhost.watch.service import WatchService
-from bbhost.watch.values import WatchBackend, WatchTarget
-from bbhost.watch.watch import Watch
+from bbhost.watch.values import WatchTarget
 from bbhost.workspace.checkout import switch_branch
 from bbhost.workspace.diff import read_diff
 from bbhost.workspace.discover import find_workspace
@@ -31,7 +28,6 @@ from bbhost.workspace.disk import on_disk
 from bbhost.workspace.evidence import WorktreeRemoval
 from bbhost.workspace.ignore import GitIgnoreOracle
 from bbhost.workspace.provision import provision_workspace
-from bbhost.workspace.refs import RefsSnapshot
 from bbhost.workspace.removal import (
     MAX_ROUNDS,
     deregister_worktree,
@@ -53,153 +49,6 @@ from bbhost.workspace.trash_emptier import TrashEmptier
 log = logging.getLogger(__name__)
 
 CAME_BACK = "it was written to while it was removed"
-_numbers = count(1)
-"""Of news of branches: no two readings that differ share one, of whatever repository or time."""
-
-
-@define(eq=False)
-class _SharedRefs:
-    """One repository whose refs several watches follow."""
-
-    seen: dict[Watch, int] = field(factory=dict)
-    """The marks of each watch when the branches were last read."""
-    made: dict[str, str | None] = field(factory=dict)
-    """Branches that provisioning makes or has made here, with their first tip once it is known."""
-    _last: RefsSnapshot | None = None
-    """What :meth:`note_branches` was given last."""
-    _news: int = field(factory=lambda: next(_numbers))
-
-    def is_current(self, watch: Watch) -> bool:
-        """Whether no watch has seen the refs change since they were read.
-
-        An event of the shared git dir touches every watch of the repository. One that has just been
-        opened, and therefore doubts everything, learns from a sibling that is certain.
-        """
-        if self.seen.get(watch) == watch.refs_marks:
-            return True
-        return any(
-            other.is_certain and marks == other.refs_marks
-            for other, marks in self.seen.items()
-            if other is not watch
-        )
-
-    def confirm(self) -> bool:
-        """Take in what the kernel has queued; True where a watch is certain that nothing changed."""
-        current = (watch for watch, marks in self.seen.items() if _has_not_moved(watch, marks))
-        watch = next(current, None)
-        if watch is not None:
-            watch.drain_nowait()
-            # The drain was for all watches, and an event of the refs touches each of them.
-            if _has_not_moved(watch, self.seen[watch]):
-                return True
-        self.note_read()
-        return False
-
-    def note_read(self) -> None:
-        """The branches are about to be read: what has happened so far will be in the answer."""
-        for watch in self.seen:
-            self.seen[watch] = watch.refs_marks
-
-    def note_branches(self, refs: RefsSnapshot, reader: Watch) -> int:
-        """Compare with the last reading; once for all watches.
-
-        What is worth telling is told to the siblings of ``reader``: nobody else wakes them.
-
-        Returns:
-            A number that is another one each time there was something worth telling.
-        """
-        last, self._last = self._last, refs
-        if refs is not last:
-            is_news = last is not None and self._differs(last, refs)
-            for name in list(self.made):
-                tip = refs.heads.get(name)
-                if tip is not None:
-                    self.made[name] = self.made[name] or tip
-                elif self.made[name] is not None:
-                    del self.made[name]  # gone again; one that comes back is news
-            if is_news:
-                self._news = next(_numbers)
-                for watch in self.seen:
-                    if watch is not reader:
-                        watch.tell_refs()
-        return self._news
-
-    def _differs(self, last: RefsSnapshot, refs: RefsSnapshot) -> bool:
-        """Whether a branch has moved, has come without provisioning having made it, or has gone
-        from elsewhere than where provisioning made it."""
-        before, now = last.heads, refs.heads
-        return (
-            (last.remotes, last.origin_head) != (refs.remotes, refs.origin_head)
-            or any(
-                before.get(name) != tip
-                and (name in before or name not in self.made or self.made[name] not in {None, tip})
-                for name, tip in now.items()
-            )
-            or any(name not in now and self.made.get(name) != tip for name, tip in before.items())
-        )
-
-
-def _has_not_moved(watch: Watch, marks: int) -> bool:
-    return watch.is_certain and watch.refs_marks == marks
-
-
-@frozen
-class RepositoryWatch:
-    """A watch of a git work tree, with the refs that it shares with its siblings."""
-
-    watch: Watch
-    repository: Repository
-    tools: WorkspaceTools
-    shared: _SharedRefs
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether the marks tell all that has happened up to the last drain."""
-        return self.watch.is_certain
-
-    @property
-    def is_settling(self) -> bool:
-        """Whether the kernel's watches are still being set; their end makes another batch."""
-        return self.watch.backend is WatchBackend.INOTIFY and self.watch.settling()
-
-    @property
-    def work_marks(self) -> int:
-        """Grows with every event of the work tree, its git dir and the ignore rules."""
-        return self.watch.workspace_marks
-
-    def drain_nowait(self) -> None:
-        """Take in all that the kernel has queued."""
-        self.watch.drain_nowait()
-
-    async def wait_changes(self) -> ChangeLike:
-        """Wait for the next debounced batch."""
-        return await self.watch.wait_changes()
-
-    def describe(self) -> str:
-        """Why it is not covered in full; empty when all is well."""
-        return self.watch.coverage.reason
-
-    async def read_refs(self) -> RefsSnapshot:
-        """Return the branches: read anew only if some watch of the repository saw them change.
-
-        The drain raises the marks of every watch of the repository together, so one invalidation
-        answers for all of them.
-        """
-        if not self.shared.is_current(self.watch):
-            self.tools.refs.invalidate(self.repository.common_dir)
-            self.shared.note_read()
-        self.shared.seen[self.watch] = self.watch.refs_marks
-        return await self.tools.refs.refs(self.repository, confirmed=True)
-
-    async def read_news(self) -> int:
-        """Return a number that is another one when branches differ from the last time.
-
-        Those that stand where provisioning made them do not count. Provisioning posts nothing: the
-        server knows. Told to every sibling, the branch of each new worktree would make the cost of N
-        of them grow with the square of N. It is a number since as many readings as there are
-        environments, each with all branches, would be held otherwise.
-        """
-        return self.shared.note_branches(await self.read_refs(), self.watch)
 
 
 class GitWorkspaces:
@@ -218,7 +67,7 @@ class GitWorkspaces:
         self.save_limits = save_limits
         """How much is kept under refs; may be changed at any time."""
         self._oracle = GitIgnoreOracle(tools.git)
-        self._shared: dict[Path, _SharedRefs] = {}
+        self._shared: dict[Path, SharedRefs] = {}
         tools.refs.confirm = self._confirm_refs
         self._keep_reasons: dict[tuple[EnvironmentId, Incarnation], str] = {}
         """Between the stages of one teardown: why the trash must keep the files."""
@@ -301,7 +150,7 @@ class GitWorkspaces:
         common_dir = repository.common_dir
         target = WatchTarget(str(repository.work_tree), str(repository.git_dir), str(common_dir))
         async with self._watches.open_watch(target, self._oracle) as watch:
-            shared = self._shared.setdefault(common_dir, _SharedRefs())
+            shared = self._shared.setdefault(common_dir, SharedRefs())
             shared.seen[watch] = -1
             self.tools.refs.trust(common_dir)
             try:
