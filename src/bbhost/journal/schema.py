@@ -87,7 +87,9 @@ SIZE_LIMIT_BYTES = 2 * 1024**3
 """Bound of the file. A write beyond it fails as if the disk were full."""
 _BUSY_SECONDS = 5.0
 """Wait for another process (a backup, ``sqlite3``) that holds the file locked."""
-_CACHE_KIB = 1024
+_CACHE_KIB = 256
+"""Pages kept in memory. Little is read, and what is read is in the kernel's cache; a larger one only grows with the
+journal, between what the heap would give back."""
 _WAL_KEEP_BYTES = 4 * 1024**2
 """The write-ahead log shrinks back to this after a burst."""
 

@@ -17,6 +17,9 @@ from attrs import define, field
 
 from bbhost.watch.kernel import Kernel
 
+SHRINKABLE = 1000
+"""Watches from which on the table's own room is worth giving back."""
+
 
 class NodeOwner(Protocol):
     """Receives the events of its nodes."""
@@ -77,6 +80,8 @@ class WatchTable:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._nodes: dict[int, Node | list[Node]] = {}
+        self._most = 0
+        # Numbers held at once since the table had the size it has.
         self._additions = 0
         self._dropped: set[int] = set()
         # Removed by us, but the kernel has not said so yet: should a number come round again, that
@@ -123,6 +128,7 @@ class WatchTable:
         entry = self._nodes.get(node.wd)
         if entry is None:
             self._nodes[node.wd] = node
+            self._most = max(self._most, len(self._nodes))
         elif isinstance(entry, Node):
             self._nodes[node.wd] = [entry, node]
         else:
@@ -176,6 +182,13 @@ class WatchTable:
                     self._nodes[wd] = entry[0]
             # Children know their parents: without this only the collector would free them.
             node.children = None
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Give back the room of better days, which no deletion does: 1.2 MiB for 300 environments."""
+        if 4 * len(self._nodes) < self._most and self._most >= SHRINKABLE:
+            self._nodes = dict(self._nodes)
+            self._most = len(self._nodes)
 
     def _drop(self, wd: int) -> None:
         if self._kernel.remove(wd):

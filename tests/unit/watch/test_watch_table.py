@@ -1,6 +1,7 @@
 """Kernel watches and the nodes that hold them, with a kernel that only counts."""
 
 import random
+import sys
 
 import pytest
 from attrs import define, field
@@ -135,3 +136,16 @@ def test_a_kernel_watch_exists_exactly_while_a_node_holds_it(table, kernel, seed
         assert {id(node) for node in root.subtree()} == {id(node) for node in held}
         assert kernel.alive == {node.wd for node in held}
         assert len(table) == len(kernel.alive)
+
+
+def test_the_table_gives_back_the_room_of_better_days(table, kernel) -> None:
+    """Deletion alone leaves a dict as large as it ever was."""
+    root = enter(table, kernel, 0)
+    stays = enter(table, kernel, 1, root, "stays")
+    many = [enter(table, kernel, wd, root, f"d{wd}") for wd in range(2, 10_000)]
+    full = sys.getsizeof(table._nodes)
+    for node in many:
+        table.forget(node)
+    assert sys.getsizeof(table._nodes) < full / 10
+    assert list(table.at(1)) == [stays]
+    assert len(table) == 2
