@@ -102,10 +102,16 @@ def test_a_terminal_that_is_not_known_is_said(up: CommandLine) -> None:
 
 
 def test_a_failed_provisioning_is_said(up: CommandLine, tmp_path: Path) -> None:
-    """The environment that could not be made is shown with its error."""
-    done = up.json("env", "create", str(tmp_path), code=1)
-    assert done["outcome"] == "failed"
-    assert done["environment"]["error"]["code"]
+    """The environment that could not be made is shown with its error, and with the way out."""
+    done = up.run("env", "create", str(tmp_path), "--name", "lost")
+    assert done.returncode == 1
+    for command in ("provision", "destroy"):
+        assert f"bbhost env {command} " in done.stderr
+    again = up.json("env", "provision", "lost", code=1)
+    assert again["outcome"] == "failed"
+    assert again["environment"]["error"]["code"]
+    up.json("env", "destroy", "lost")
+    assert up.json("env", "ls")["environments"] == []
 
 
 def test_exit_codes(cli: CommandLine) -> None:

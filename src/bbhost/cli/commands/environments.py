@@ -69,7 +69,7 @@ async def create(
         )
         if wait:
             made = await follow_until_settled(client, made.id, None if cli.json else show_entry)
-    return _answer(made, Outcome.FAILED if made.error is not None else Outcome.OK)
+    return _provisioned(made)
 
 
 @hub_command(app, "ls")
@@ -140,7 +140,7 @@ async def provision(cli: Cli, environment: Named) -> Answer | None:
         path = environment_path(found.id, "/provision")
         await client.post(Environment, path, ProvisionAgain())
         found = await follow_until_settled(client, found.id, None if cli.json else show_entry)
-    return _answer(found, Outcome.FAILED if found.error is not None else Outcome.OK)
+    return _provisioned(found)
 
 
 @hub_command(app, "watch")
@@ -170,6 +170,16 @@ def show_entry(entry: "TranscriptEntry") -> None:
     """Print one line of a transcript beside the answer."""
     for line in entry.text.rstrip("\n").splitlines():
         note(f"  {clean(line)}" if entry.type == "step" else f"  | {clean(line)}")
+
+
+def _provisioned(environment: "Environment") -> Answer:
+    if environment.error is None:
+        return _answer(environment)
+    note(
+        f"It stays on the list: 'bbhost env provision {environment.id}' tries again, "
+        f"'bbhost env destroy {environment.id}' takes it off."
+    )
+    return _answer(environment, Outcome.FAILED)
 
 
 def _answer(environment: "Environment", outcome: Outcome = Outcome.OK) -> Answer:
