@@ -10,6 +10,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about
 
 PRELUDE = """
 import ctypes
+import os
 from pathlib import Path
 from bbhost.daemon.memory import bound_heap, give_heap_back
 
@@ -19,7 +20,7 @@ libc.malloc.argtypes = [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
 
 def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 """
 
 

@@ -4,6 +4,7 @@ An event of the shared git dir touches every watch of the repository. One of the
 whether there is something worth telling, and wakes the siblings only then.
 """
 
+from collections.abc import Mapping
 from itertools import count
 
 from attrs import define, field, frozen
@@ -11,7 +12,7 @@ from attrs import define, field, frozen
 from bbhost.environment.ports import ChangeLike
 from bbhost.watch.values import WatchBackend
 from bbhost.watch.watch import Watch
-from bbhost.workspace.refs import RefsSnapshot
+from bbhost.workspace.refs import BranchSetting, RefsSnapshot
 from bbhost.workspace.repository import Repository
 from bbhost.workspace.tools import WorkspaceTools
 
@@ -25,8 +26,6 @@ class SharedRefs:
 
     seen: dict[Watch, int] = field(factory=dict)
     """The marks of each watch when the branches were last read."""
-    made: dict[str, str | None] = field(factory=dict)
-    """Branches that provisioning makes or has made here, with their first tip once it is known."""
     _last: RefsSnapshot | None = None
     """What :meth:`note_branches` was given last."""
     _news: int = field(factory=lambda: next(_numbers))
@@ -62,43 +61,44 @@ class SharedRefs:
         for watch in self.seen:
             self.seen[watch] = watch.refs_marks
 
-    def note_branches(self, refs: RefsSnapshot, reader: Watch) -> int:
+    def note_branches(
+        self, refs: RefsSnapshot, settings: dict[str, BranchSetting], reader: Watch
+    ) -> int:
         """Compare with the last reading; once for all watches.
 
         What is worth telling is told to the siblings of ``reader``: nobody else wakes them.
+
+        Args:
+            settings: what provisioning does with branches; those that are seen are removed.
 
         Returns:
             A number that is another one each time there was something worth telling.
         """
         last, self._last = self._last, refs
-        if refs is not last:
-            is_news = last is not None and self._differs(last, refs)
-            for name in list(self.made):
-                tip = refs.heads.get(name)
-                if tip is not None:
-                    self.made[name] = self.made[name] or tip
-                elif self.made[name] is not None:
-                    del self.made[name]  # gone again; one that comes back is news
-            if is_news:
-                self._news = next(_numbers)
-                for watch in self.seen:
-                    if watch is not reader:
-                        watch.tell_refs()
+        if last is not None and refs is not last and _is_news(last, refs, settings):
+            self._news = next(_numbers)
+            for watch in self.seen:
+                if watch is not reader:
+                    watch.tell_refs()
+        for name, setting in list(settings.items()):
+            tip = refs.heads.get(name)
+            if tip == setting.tip or (tip is not None and setting.ended):
+                del settings[name]
         return self._news
 
-    def _differs(self, last: RefsSnapshot, refs: RefsSnapshot) -> bool:
-        """Whether a branch has moved, has come without provisioning having made it, or has gone
-        from elsewhere than where provisioning made it."""
-        before, now = last.heads, refs.heads
-        return (
-            (last.remotes, last.origin_head) != (refs.remotes, refs.origin_head)
-            or any(
-                before.get(name) != tip
-                and (name in before or name not in self.made or self.made[name] not in {None, tip})
-                for name, tip in now.items()
-            )
-            or any(name not in now and self.made.get(name) != tip for name, tip in before.items())
+
+def _is_news(
+    last: RefsSnapshot, refs: RefsSnapshot, settings: Mapping[str, BranchSetting]
+) -> bool:
+    """Whether anything differs but branches that are where provisioning sets them."""
+    return (
+        (last.remotes, last.origin_head) != (refs.remotes, refs.origin_head)
+        or any(
+            last.heads.get(name) != tip and (name not in settings or settings[name].tip != tip)
+            for name, tip in refs.heads.items()
         )
+        or not last.heads.keys() <= refs.heads.keys()
+    )
 
 
 def _has_not_moved(watch: Watch, marks: int) -> bool:
@@ -156,9 +156,12 @@ class RepositoryWatch:
     async def read_news(self) -> int:
         """Return a number that is another one when branches differ from the last time.
 
-        Those that stand where provisioning made them do not count. Provisioning posts nothing: the
-        server knows. Told to every sibling, the branch of each new worktree would make the cost of N
-        of them grow with the square of N. It is a number since as many readings as there are
-        environments, each with all branches, would be held otherwise.
+        What provisioning sets does not count. It posts nothing: the server knows. Told to every
+        sibling, the branch of each new worktree would make the cost of N of them grow with the square
+        of N. It is a number since as many readings as there are environments, each with all branches,
+        would be held otherwise. It is also another one after all watches of the repository were gone,
+        for nobody could have noticed what happened meanwhile.
         """
-        return self.shared.note_branches(await self.read_refs(), self.watch)
+        refs = await self.read_refs()
+        settings = self.tools.refs.settings(self.repository.common_dir)
+        return self.shared.note_branches(refs, settings, self.watch)

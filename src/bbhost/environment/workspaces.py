@@ -36,7 +36,7 @@ from bbhost.workspace.removal import (
     prune_parent,
     remove_personal_workspace,
 )
-from bbhost.workspace.repository import Repository, find_git_dirs
+from bbhost.workspace.repository import Repository
 from bbhost.workspace.rescue import rescue_worktree
 from bbhost.workspace.rollback import rollback_workspace
 from bbhost.workspace.saved_files import SaveLimits
@@ -99,8 +99,6 @@ class GitWorkspaces:
         before_creating: Callable[[], Awaitable[None]],
     ) -> DiscoveredWorkspace:
         """Make the workspace (``workspace/provision.py``)."""
-        if isinstance(spec, ManagedWorktreeSpec):
-            await self._note_branch(spec)
         made = await provision_workspace(
             self.tools,
             environment_id,
@@ -111,13 +109,6 @@ class GitWorkspaces:
             before_creating=before_creating,
         )
         return made.discovered
-
-    async def _note_branch(self, spec: ManagedWorktreeSpec) -> None:
-        """Siblings need not be told of the branch that is about to be made."""
-        dirs = await on_disk(find_git_dirs, Path(spec.source_path))
-        shared = None if dirs is None else self._shared.get(dirs.common_dir)
-        if shared is not None:
-            shared.made[spec.branch_name] = None
 
     async def discover(self, path: str, kind: WorkspaceKind) -> DiscoveredWorkspace:
         """Describe a workspace that exists, making nothing."""

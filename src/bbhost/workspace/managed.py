@@ -97,17 +97,18 @@ class Maker:
         return described
 
     async def _describe(self, found: Found, order: WorktreeOrder) -> Described:
-        """Describe the new worktree with what was read before it was made, and its own branch."""
+        """Describe the new worktree with what was read before it was made; its own branch, which the
+        set-up script may have switched, is read from its file."""
         if found.repository is None:
             raise NotGitRepoError(
                 f"{found.path} is no git worktree any more; did the set-up remove it?"
             )
-        if found.branch == order.branch:
-            common_dir = found.repository.common_dir
-            tip = await on_disk(loose_branch_tip, common_dir, order.branch)
-            if tip is not None:
-                return describe(found, found.repository, order.default_branch, tip)
-        return await describe_workspace(self.tools, found)
+        tip = None
+        if found.branch is not None:
+            tip = await on_disk(loose_branch_tip, found.repository.common_dir, found.branch)
+            if tip is None:
+                return await describe_workspace(self.tools, found)
+        return describe(found, found.repository, order.default_branch, tip)
 
     async def _reuse(self, path: Path, source: Repository) -> Described:
         if not await on_disk(_is_complete, path, source, self.spec.branch_name):

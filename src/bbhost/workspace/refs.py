@@ -9,14 +9,19 @@ kept answer is given out: a branch that was made a moment ago must not be "not f
 Branches are never deleted with their worktree, so there are thousands of them in a repository that is
 used a lot, and each provisioning has them read anew. A reading therefore shares its names and commit ids
 with the one before, and nobody keeps a reading for as long as an environment lives.
+
+Of two readings that run side by side, the one that began later is the newer one, whichever ends first;
+an older one is not given out after it.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 
 import trio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from bbhost.toolkit.single_flight import SingleFlight
 from bbhost.workspace.comparisons import ComparisonCache
@@ -59,14 +64,27 @@ class RefsSnapshot:
 
 
 @define(eq=False)
+class BranchSetting:
+    """A branch that provisioning sets, until a reading shows it."""
+
+    tip: str
+    """Commit id at which it will be."""
+    ended: bool = False
+    """It is there now; a reading that shows it elsewhere shows what came after."""
+
+
+@define(eq=False)
 class _Entry:
+    changes: int
+    """Grows with every invalidation; names the flights that began after it. No two entries share one."""
     watchers: int = 0
-    changes: int = 0
-    """Grows with every invalidation; names the flights that began after it."""
     snapshot: RefsSnapshot | None = None
     """What holds; None where something may have changed since it was read."""
     last: RefsSnapshot | None = None
     """What was read last, for the next reading to share with."""
+    last_changes: int = 0
+    """The flight that brought it."""
+    settings: dict[str, BranchSetting] = field(factory=dict)
 
 
 class RefsCache:
@@ -75,6 +93,7 @@ class RefsCache:
     def __init__(self, git: Git) -> None:
         self._git = git
         self._entries: dict[Path, _Entry] = {}
+        self._changes = count(1)
         self.comparisons = ComparisonCache()
         """Comparisons between commits; they depend on commit ids only and need no invalidation."""
         self._flights: SingleFlight[RefsSnapshot] = SingleFlight()
@@ -110,21 +129,25 @@ class RefsCache:
         snapshot = await self._flights.run(
             (repository.common_dir, changes), lambda: self._read(repository, entry.last)
         )
-        entry.last = snapshot
-        if self._entries.get(repository.common_dir) is entry and entry.changes == changes:
+        if entry.last is None or entry.last_changes <= changes:
+            entry.last, entry.last_changes = snapshot, changes
+        if entry.changes == changes:
             entry.snapshot = snapshot
-        return snapshot
+        return entry.last
 
     def invalidate(self, common_dir: Path) -> None:
         """Forget the branches of a repository: something of them may have changed."""
         entry = self._entries.get(common_dir)
         if entry is not None:
-            entry.changes += 1
+            entry.changes = next(self._changes)
             entry.snapshot = None
 
     def trust(self, common_dir: Path) -> None:
         """Say that changes of a common dir will be reported from now on. Counted."""
-        self._entries.setdefault(common_dir, _Entry()).watchers += 1
+        entry = self._entries.get(common_dir)
+        if entry is None:
+            entry = self._entries[common_dir] = _Entry(next(self._changes))
+        entry.watchers += 1
 
     def distrust(self, common_dir: Path) -> None:
         """Take back one :meth:`trust`; with the last one the branches are forgotten."""
@@ -134,6 +157,32 @@ class RefsCache:
         entry.watchers -= 1
         if entry.watchers <= 0:
             del self._entries[common_dir]
+
+    @contextmanager
+    def setting(self, common_dir: Path, branch: str, tip: str | None) -> Iterator[None]:
+        """Provisioning sets a branch within this context, so that its being there is no news.
+
+        Args:
+            tip: commit id; None where it is not known, and the branch is news like any other.
+
+        Left with an error: the branch may be there or not, and is news.
+        """
+        entry = self._entries.get(common_dir)
+        if entry is None or tip is None:
+            yield
+            return
+        entry.settings[branch] = setting = BranchSetting(tip)
+        try:
+            yield
+        except BaseException:
+            entry.settings.pop(branch, None)
+            raise
+        setting.ended = True
+
+    def settings(self, common_dir: Path) -> dict[str, BranchSetting]:
+        """Branches that provisioning sets, or has set and nobody has seen: whoever sees one removes it."""
+        entry = self._entries.get(common_dir)
+        return {} if entry is None else entry.settings
 
     async def _read(
         self, repository: Repository, last: RefsSnapshot | None = None

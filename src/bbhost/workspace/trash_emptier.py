@@ -75,7 +75,7 @@ class TrashEmptier:
 
     trash: Trash
     on_emptied: Callable[[], None] = lambda: None
-    """Called after a round that deleted something: a wave of environments has ended."""
+    """Called after a round that deleted something: environments have ended. Must not raise."""
     _wake: Tick = field(factory=Tick, init=False)
 
     def wake(self) -> None:
@@ -89,10 +89,12 @@ class TrashEmptier:
         """
         while True:
             try:
-                if (await empty_trash(self.trash, wall_clock_ms())).deleted:
-                    self.on_emptied()
+                report = await empty_trash(self.trash, wall_clock_ms())
             except OSError as error:
                 logger.warning("Cannot read the trash of %s: %s", self.trash.data_dir, error)
+            else:
+                if report.deleted:
+                    self.on_emptied()
             with trio.move_on_after(LOOK_AGAIN_SECONDS):
                 await self._wake.wait()
                 await self._wait_quiet()

@@ -34,6 +34,8 @@ class WorktreeOrder:
     path: Path
     branch: str
     base: str
+    tip: str | None
+    """Commit id of the base, where that is a branch: there the worktree's branch will be."""
     replaced: str | None
     """Commit id at which the branch stands elsewhere than at the base, and from which it is reset."""
     default_branch: str | None
@@ -72,13 +74,15 @@ def order_worktree(
         if base not in refs.heads and f"origin/{base}" in refs.remotes:
             # A clone whose default branch was never checked out.
             base = f"origin/{base}"
-    tip = refs.heads.get(spec.branch_name)
+    tip = refs.heads.get(base) or refs.remotes.get(base)
+    present = refs.heads.get(spec.branch_name)
     return WorktreeOrder(
         source=source,
         path=Path(spec.target_path),
         branch=spec.branch_name,
         base=base,
-        replaced=None if tip in {refs.heads.get(base), refs.remotes.get(base)} else tip,
+        tip=tip,
+        replaced=None if present in {refs.heads.get(base), refs.remotes.get(base)} else present,
         default_branch=refs.default_branch_with(spec.branch_name),
     )
 
@@ -95,28 +99,35 @@ async def add_worktree(
     Cancellation: git is ended; half of it may be there.
     """
     step = transcript.started("git-worktree-started", "Creating worktree")
-    command = " ".join(("git", *order.arguments))
-    transcript.output("git-worktree-command", command)
     try:
-        async with tools.locks.repository(order.source.common_dir):
-            result = await _add(tools, order)
-            if result.returncode != 0 and await _clear_stale(tools, order):
-                result = await _add(tools, order)
         # The cache of refs hears of the new branch from whoever watches the repository, as it does of
         # any other; telling it here as well would have every worktree read them twice.
-        fault_point("provision.worktree_added")
-        for output in (result.stdout, result.stderr):
-            shown = OutputLines()  # of the progress of a large checkout, the last state
-            for line in (*shown.feed(output), *shown.finish()):
-                transcript.line("git-worktree-output", line)
-        if result.returncode != 0:
-            reason = result.stderr.decode("utf-8", "replace").strip()
-            raise GitCommandError(f"{command} failed: {reason or result.returncode}")
+        with tools.refs.setting(order.source.common_dir, order.branch, order.tip):
+            await _add_and_tell(tools, order, transcript)
         await _tell_filters(tools, order, transcript)
     except Exception:
         step.failed("git-worktree-failed", "Failed to create worktree")
         raise
     step.completed("git-worktree-completed", "Created worktree")
+
+
+async def _add_and_tell(
+    tools: WorkspaceTools, order: WorktreeOrder, transcript: Transcript
+) -> None:
+    command = " ".join(("git", *order.arguments))
+    transcript.output("git-worktree-command", command)
+    async with tools.locks.repository(order.source.common_dir):
+        result = await _add(tools, order)
+        if result.returncode != 0 and await _clear_stale(tools, order):
+            result = await _add(tools, order)
+    fault_point("provision.worktree_added")
+    for output in (result.stdout, result.stderr):
+        shown = OutputLines()  # of the progress of a large checkout, the last state
+        for line in (*shown.feed(output), *shown.finish()):
+            transcript.line("git-worktree-output", line)
+    if result.returncode != 0:
+        reason = result.stderr.decode("utf-8", "replace").strip()
+        raise GitCommandError(f"{command} failed: {reason or result.returncode}")
 
 
 async def _tell_filters(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
+from attrs import evolve
 
 from bbhost.contract.session import EnvironmentChange
 from bbhost.domain.ids import EnvironmentId
@@ -60,6 +62,52 @@ async def test_all_that_live_are_told_while_others_come_and_go(
         for environment_id in gone:
             await make(host, repo, environment_id)
             live.add(environment_id)
+
+
+async def make_again(
+    host: Host, repo: Path, environment_id: EnvironmentId, base: str | None = None
+) -> None:
+    """Destroy it and provision it anew, on the branch that is there."""
+    await host.supervisor.destroy(environment_id, host.context(environment_id, repo))
+    spec = evolve(host.spec(environment_id, repo), base_branch=base)
+    await host.supervisor.provision(environment_id, spec)
+    await host.certain(environment_id)
+
+
+@pytest.mark.slow
+async def test_what_becomes_of_a_branch_that_was_continued_is_told(host: Host, repo: Path) -> None:
+    """Its first commit and its end, also when its branches were read in between."""
+    for environment_id in IDS[:2]:
+        await make(host, repo, environment_id)
+    await make_again(host, repo, IDS[0])
+    git("tag", "a-tag", cwd=repo)
+    await trio.sleep(0.3)
+    for tell in (
+        lambda: git(
+            "commit", "-qm", "x", "--allow-empty", cwd=Path(host.spec(IDS[0], repo).target_path)
+        ),
+        lambda: git("update-ref", "-d", f"refs/heads/bb/{IDS[0]}", cwd=repo),
+    ):
+        since = len(host.posts)
+        tell()
+        await wait_told(host, since, {IDS[1]})
+
+
+@pytest.mark.slow
+async def test_branches_that_provisioning_sets_anew_are_not_told(host: Host, repo: Path) -> None:
+    """The posts would grow with the square of the number of worktrees."""
+    for environment_id in IDS[:4]:
+        await make(host, repo, environment_id)
+    git("commit", "-qm", "more", "--allow-empty", cwd=repo)
+    await wait_told(host, 0, set(IDS[:4]))
+    await trio.testing.wait_all_tasks_blocked(0.3)
+    since = len(host.posts)
+    for environment_id in IDS[1:4]:
+        await make_again(host, repo, environment_id, base="main")
+    await trio.sleep(0.3)
+    assert [post for post in host.posts[since:] if post[1] is EnvironmentChange.GIT_REFS] == []
+    git("branch", "told", cwd=repo)
+    await wait_told(host, since, set(IDS[:4]))
 
 
 @pytest.mark.slow

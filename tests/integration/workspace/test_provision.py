@@ -249,6 +249,39 @@ async def test_the_default_branch_may_exist_on_the_remote_only(
     assert (world.target() / "a.txt").exists()
 
 
+async def test_without_any_other_branch_the_new_one_is_the_default(
+    world: World, tmp_path: Path
+) -> None:
+    """It is what a listing would say a moment later."""
+    clone = tmp_path / "clone"
+    run_git(tmp_path, "clone", "-q", str(world.source), str(clone))
+    run_git(clone, "remote", "set-head", "origin", "--delete")
+    run_git(clone, "checkout", "-q", "--detach")
+    run_git(clone, "branch", "-D", "main")
+    made = await world.provision(source_path=str(clone), base_branch="origin/main")
+    assert made.discovered.default_branch == "bb/env_1"
+
+
+@pytest.mark.parametrize(
+    ("script", "branch"),
+    [("git switch -q -c other", "other"), ("git checkout -q --detach", None)],
+)
+async def test_a_set_up_that_leaves_the_branch_is_described(
+    world: World, script: str, branch: str | None
+) -> None:
+    """Without another process: what was read before the worktree was made, and a file."""
+    (world.source / ".bb-env-setup.sh").write_text(script + "\n")
+    commit_all(world.source, "set-up")
+    transcript = Transcript()
+    made = await world.provision(transcript=transcript)
+    assert made.discovered.branch_name == branch
+    assert made.discovered.default_branch == "main"
+    assert world.tools.git.statistics().processes["for-each-ref"] == 1
+    said = [entry.text for entry in transcript.entries if entry.key == "workspace-branch"]
+    head = git_text(world.target(), "rev-parse", "--short=7", "HEAD")
+    assert said == ([] if branch is None else [f"Using branch: {branch} ({head})"])
+
+
 async def test_spaces_and_other_letters_in_paths(tmp_path: Path) -> None:
     source = make_repository(tmp_path / "my répo", {"dir with space/fîle\nname": "x\n"})
     world = World(tmp_path / "dâta dir", source)

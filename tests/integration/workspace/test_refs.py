@@ -1,10 +1,12 @@
 """Branches are read once for each repository, and never kept longer than they are true."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trio
 
-from bbhost.workspace.git import Git
+from bbhost.workspace.git import Git, GitResult
 from bbhost.workspace.refs import RefsCache, RefsSnapshot, parse_refs
 from bbhost.workspace.repository import Repository, discover_repository
 from tests.integration.workspace.scratch import git_text, run_git
@@ -18,6 +20,21 @@ def repository_at(path: Path) -> Repository:
 
 def reads(git: Git) -> int:
     return git.statistics().processes.get("for-each-ref", 0)
+
+
+class FirstIsSlow(Git):
+    """What it is asked first it answers last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.go_on = trio.Event(), trio.Event()
+
+    async def run(self, *arguments: str, **options: Any) -> GitResult:
+        result = await super().run(*arguments, **options)
+        if not self.read.is_set():
+            self.read.set()
+            await self.go_on.wait()
+        return result
 
 
 async def test_heads_remotes_and_default_branch(repo: Path, tmp_path: Path):
@@ -68,6 +85,7 @@ def test_default_branch_with_one_that_is_about_to_be_made():
     assert default("master", "a") == "master"
     assert default("main", "a", "master") == "main"
     assert default("a", "b", "c") == "a"
+    assert default("a", "b", "main") == "main"
     assert default("c", "b") == "b"
     assert default("a") == "a"
     assert default("main", origin="trunk") == "trunk"
@@ -75,18 +93,88 @@ def test_default_branch_with_one_that_is_about_to_be_made():
 
 def test_a_reading_shares_with_the_one_before():
     """Of thousands of branches, those that are new cost memory; no change at all costs none."""
-    first = parse_refs(b"12 refs/heads/a \n12 refs/heads/b \n34 refs/remotes/origin/a \n")
-    again = parse_refs(
-        b"12 refs/heads/a \n12 refs/heads/b \n34 refs/remotes/origin/a \n", None, first
+    listing = b"1234 refs/heads/topic/a \n1234 refs/heads/topic/b \n5678 refs/remotes/origin/a \n"
+    first = parse_refs(listing)
+    assert parse_refs(listing, None, first) is first
+    second = parse_refs(
+        b"1234 refs/heads/topic/a \n5678 refs/heads/topic/b \n5678 refs/heads/topic/c \n",
+        None,
+        first,
     )
-    assert again is first
-    second = parse_refs(b"12 refs/heads/a \n34 refs/heads/b \n34 refs/heads/c \n", None, first)
-    assert dict(second.heads) == {"a": "12", "b": "34", "c": "34"}
+    assert dict(second.heads) == {"topic/a": "1234", "topic/b": "5678", "topic/c": "5678"}
     assert second.remotes == {}
     names = {name: name for name in first.heads}
     assert all(names[name] is name for name in second.heads if name in names)
-    assert second.heads["a"] is first.heads["b"]
-    assert second.heads["c"] is first.remotes["origin/a"]
+    assert second.heads["topic/a"] is first.heads["topic/b"]
+    assert second.heads["topic/c"] is first.remotes["origin/a"]
+
+
+async def test_a_reading_after_a_change_of_nothing_is_the_one_before(repo: Path):
+    """Of a tag, say. Whoever holds the branches sees at once that they are the same."""
+    cache = RefsCache(Git())
+    repository = repository_at(repo)
+    cache.trust(repository.common_dir)
+    first = await cache.refs(repository)
+    cache.invalidate(repository.common_dir)
+    assert await cache.refs(repository) is first
+    assert reads(cache._git) == 2
+
+
+async def test_an_older_reading_that_ends_later_is_not_given_out(repo: Path):
+    """Two readings side by side: branches must not seem to go and come back."""
+    git = FirstIsSlow()
+    cache = RefsCache(git)
+    repository = repository_at(repo)
+    cache.trust(repository.common_dir)
+    answers: list[RefsSnapshot] = []
+
+    async def ask() -> None:
+        answers.append(await cache.refs(repository))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await git.read.wait()
+            run_git(repo, "branch", "new")
+            cache.invalidate(repository.common_dir)
+            newer = await cache.refs(repository)
+            git.go_on.set()
+    assert answers == [newer]
+    assert "new" in newer.heads
+
+
+async def test_a_reading_for_those_who_watched_before_is_not_kept(repo: Path):
+    """All watches end while it runs, others begin: they know nothing of what happened before."""
+    git = FirstIsSlow()
+    cache = RefsCache(git)
+    repository = repository_at(repo)
+    cache.trust(repository.common_dir)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cache.refs, repository)
+            await git.read.wait()
+            cache.distrust(repository.common_dir)
+            run_git(repo, "branch", "new")
+            cache.trust(repository.common_dir)
+            assert "new" in (await cache.refs(repository)).heads
+            git.go_on.set()
+    assert "new" in (await cache.refs(repository)).heads
+
+
+async def test_what_provisioning_sets_is_known_until_it_is_seen(repo: Path):
+    cache = RefsCache(Git())
+    common_dir = repository_at(repo).common_dir
+    with cache.setting(common_dir, "b", "1"):
+        assert cache.settings(common_dir) == {}, "nobody watches"
+    cache.trust(common_dir)
+    with cache.setting(common_dir, "b", "1"):
+        assert not cache.settings(common_dir)["b"].ended
+    assert cache.settings(common_dir)["b"].ended
+    with pytest.raises(KeyError), cache.setting(common_dir, "c", "1"):
+        raise KeyError
+    with cache.setting(common_dir, "unknown", None):
+        pass
+    assert list(cache.settings(common_dir)) == ["b"]
 
 
 def test_names_that_are_not_utf8_fit_into_json():
