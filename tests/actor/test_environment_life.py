@@ -14,6 +14,7 @@ from bbhost.domain.workspace import (
     WorkspaceContext,
     WorkspaceKind,
 )
+from bbhost.environment.ready import PUT_OFF_SECONDS
 from bbhost.environment.supervisor import Supervisor
 from bbhost.errors import (
     BbhostError,
@@ -421,6 +422,62 @@ async def test_a_teardown_goes_back_to_nothing_that_is_gone(
     del world.disk[SPEC.target_path]
     world.fail["rescue"] = [git_failed() for _ in range(5)]
     await expect_destroy_told_and_tried_on(world, supervisor)
+
+
+async def test_a_teardown_does_not_go_back_to_what_came_after_the_workspace(
+    world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It was moved away, git could not be told, and somebody wrote at its path: that is no workspace."""
+    await supervisor.provision(ONE, SPEC)
+    world.fail["deregister"] = [git_failed()]
+
+    def write_again(seam: str, _subject: str) -> None:
+        if seam == "deregister":
+            world.disk[SPEC.target_path] = "rubbish"
+            world.fail["trash"] = world.fail.get("trash") or [git_failed() for _ in range(4)]
+
+    world.before_seam = write_again
+    await expect_destroy_told_and_tried_on(world, supervisor)
+
+
+async def test_changes_are_told_while_directories_keep_appearing(
+    world: FakeWorld, supervisor: Supervisor, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The watches of an installation are never all set: only what doubts everything is put off, and
+    not for long."""
+    await supervisor.provision(ONE, SPEC)
+    await wait_all_tasks_blocked()
+    (watch,) = world.watches[SPEC.target_path]
+    watch.is_certain, watch.is_settling = False, True
+    watch.poke(FakeBatch(unknown=True))
+    await wait_all_tasks_blocked()
+    world.contents[SPEC.target_path] = 1
+    watch.poke(FakeBatch())
+    await wait_all_tasks_blocked()
+    assert world.posts == [(ONE, EnvironmentChange.WORK_STATUS)]
+    world.contents[SPEC.target_path] = 2
+    for _ in range(3):
+        watch.poke(FakeBatch(unknown=True))
+        await trio.sleep(PUT_OFF_SECONDS)
+    assert world.posts[1:] == [(ONE, EnvironmentChange.WORK_STATUS)]
+
+
+async def test_the_batch_that_comes_when_all_is_watched_doubts_everything(
+    world: FakeWorld, supervisor: Supervisor
+) -> None:
+    """Whatever it says: what was put off is in it."""
+    await supervisor.provision(ONE, SPEC)
+    await wait_all_tasks_blocked()
+    (watch,) = world.watches[SPEC.target_path]
+    watch.is_settling = True
+    world.contents[SPEC.target_path] = 1
+    watch.poke(FakeBatch(unknown=True))
+    await wait_all_tasks_blocked()
+    assert world.posts == []
+    watch.is_settling = False
+    watch.poke(FakeBatch(workspace=False, refs=True))
+    await wait_all_tasks_blocked()
+    assert world.posts == [(ONE, EnvironmentChange.WORK_STATUS)]
 
 
 async def test_watch_retries_give_up(

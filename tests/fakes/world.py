@@ -168,6 +168,9 @@ class FakeWorld:
         await trio.lowlevel.checkpoint()
         return path in self.disk
 
+    async def is_intact(self, record: EnvironmentRecord) -> bool:
+        return await self.exists(record.path)
+
     async def provision(
         self,
         environment_id: EnvironmentId,

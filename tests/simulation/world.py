@@ -103,6 +103,9 @@ class SimWorkspaces:
         await self.life.beat("exists", path)
         return path in self._files.places
 
+    async def is_intact(self, record: EnvironmentRecord) -> bool:
+        return await self.exists(record.path)
+
     async def provision(
         self,
         environment_id: EnvironmentId,

@@ -17,6 +17,7 @@ def test_it_keeps_its_state_and_takes_no_event() -> None:
         machine.accept("ended")
     machine.release()
     assert machine.state_name == "open"
+    assert repr(machine) == "TerminalMachine('open')"
 
 
 @pytest.mark.slow

@@ -135,6 +135,8 @@ class TeardownProgress:
 
     attempts: int = 0
     workspace_intact: bool = True
+    moved: bool = False
+    """The workspace is off its path; what is there from now on is not the workspace."""
     trouble: BbhostError | None = None
 
 
@@ -187,7 +189,7 @@ async def _is_there(context: TeardownContext) -> bool:
     if not _removes(context.record):
         return True
     try:
-        return await context.services.workspaces.exists(context.record.path)
+        return await context.services.workspaces.is_intact(context.record)
     except BbhostError:
         return True
 
@@ -201,13 +203,12 @@ async def _run_stages(context: TeardownContext, progress: TeardownProgress) -> N
             progress.workspace_intact = False
         fault = await _try_stage(stage, context)
         if fault is None:
+            progress.moved = progress.moved or stage.name == "move_to_trash"
             continue
         if stage.fault is StageFault.BLOCKS:
-            if stage.name == "move_to_trash":
+            if stage.name == "move_to_trash" and not progress.moved:
                 # The rename is one step: where it failed, nothing has been changed.
-                progress.workspace_intact = await context.services.workspaces.exists(
-                    context.record.path
-                )
+                progress.workspace_intact = await _is_there(context)
             raise fault
         log.warning(
             "teardown stage %s failed and is skipped: %s",

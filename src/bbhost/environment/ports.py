@@ -103,6 +103,10 @@ class Workspaces(Protocol):
         """Whether there is anything at ``path`` (a dangling symlink counts)."""
         ...
 
+    async def is_intact(self, record: EnvironmentRecord) -> bool:
+        """Whether a workspace that is ours to remove is still at its path, and not something else."""
+        ...
+
     async def provision(
         self,
         environment_id: EnvironmentId,

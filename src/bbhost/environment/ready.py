@@ -24,6 +24,8 @@ MAX_WATCH_ATTEMPTS = 60
 """Failures in a row after which watching is given up until something asks again."""
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 30.0
+PUT_OFF_SECONDS = 2.0
+"""How long a batch that doubts everything is put off while the kernel's watches are being set."""
 UNKNOWN = ""
 """A fingerprint that differs from every other: a status that could not be computed."""
 
@@ -51,7 +53,9 @@ class ReadyWork:
         """See ``OwnedWatch.read_news``."""
         self._watch: OwnedWatch | None = None
         self._put_off = False
-        """A batch that doubted everything came while the kernel's watches were still being set."""
+        """A batch that doubted everything came while the kernel's watches were still being set, and they
+        still are: the next batches are taken to doubt everything, whatever they say."""
+        self._put_off_until = 0.0
         self._followed = False
         """The present watch has been good for something: opening it alone is no success."""
         self._trouble = "not started yet"
@@ -145,10 +149,7 @@ class ReadyWork:
             self._last_news = news
         if refs_differ:
             self._services.note_change(self._environment_id, EnvironmentChange.GIT_REFS)
-        self._put_off = unknown and watch.is_settling
-        if self._put_off:
-            # What would be computed now could not be kept; the batch that comes when it has settled
-            # is taken for one that doubts everything, whatever it says.
+        if self._must_wait(batch, watch):
             return
         # The cache knows whether the moved refs matter here; where they do not, this costs no git.
         if batch.workspace or unknown or refs_differ:
@@ -158,6 +159,22 @@ class ReadyWork:
         if self._tell_first:
             self._tell_first = False
             self.note_everything_changed()
+
+    def _must_wait(self, batch: ChangeLike, watch: OwnedWatch) -> bool:
+        """Whether to leave comparing to the batch that comes when the watches are set.
+
+        What would be computed before could not be kept. But where somebody makes directories all the
+        time they are never set: so a batch that tells of a change is not put off, and one that doubts
+        everything, of which there is no end either where the kernel drops events, not for long.
+        """
+        was_put_off = self._put_off
+        self._put_off = (batch.unknown or was_put_off) and watch.is_settling
+        if not self._put_off:
+            return False
+        now = trio.current_time()
+        if not was_put_off:
+            self._put_off_until = now + PUT_OFF_SECONDS
+        return batch.unknown and now < self._put_off_until
 
     async def _compare_status(self, *, at_any_age: bool) -> None:
         try:

@@ -89,6 +89,28 @@ class GitWorkspaces:
         except (OSError, ValueError) as error:
             raise InvalidPathError(f"Workspace path cannot be looked at: {error}") from error
 
+    async def is_intact(self, record: EnvironmentRecord) -> bool:
+        """Whether the workspace that this incarnation made or took over is still at its path.
+
+        Not where this incarnation has put it into the trash, and not where anything else is than a
+        directory, or a directory without ``.git`` where a worktree was.
+
+        Raises:
+            InvalidPathError: nobody can tell.
+        """
+        return await self.exists(record.path) and await on_disk(self._is_intact, record)
+
+    def _is_intact(self, record: EnvironmentRecord) -> bool:
+        path = Path(record.path)
+        if path.is_symlink() or not path.is_dir():
+            return False
+        if record.kind is WorkspaceKind.MANAGED_WORKTREE and not _exists(path / ".git"):
+            return False
+        trashed = self.tools.trash.find(record.environment_id, path)
+        return not any(
+            one.note is not None and one.note.incarnation == record.incarnation for one in trashed
+        )
+
     async def provision(
         self,
         environment_id: EnvironmentId,

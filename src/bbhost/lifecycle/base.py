@@ -56,6 +56,10 @@ class Machine(StateMachine):
         released: str | None = self.__dict__.get(_RELEASED)
         return str(self.current_state_value) if released is None else released
 
+    def __repr__(self) -> str:
+        """Also once it is released, when the library's own asks for what is gone."""
+        return f"{type(self).__name__}({self.state_name!r})"
+
     def release(self) -> None:
         """Free its memory now; afterwards it takes no event and keeps its state. Done in the final state.
 

@@ -1,7 +1,8 @@
 """Modules that are imported when something of them is used, and not before.
 
-For what a library imports at its top and this program never comes to use. (The standard library's
-``LazyLoader`` is of no help: ``import`` itself looks at the module, which loads it, before Python 3.12.)
+For what a library imports at its top and this program never comes to use. Whoever does use it must do so in
+one thread: two that load it at the same time may be given half of it. (The standard library's ``LazyLoader``
+is of no help: ``import`` itself looks at the module, which loads it, before Python 3.12.)
 """
 
 import sys

@@ -214,6 +214,8 @@ class WatchService:
     # --- falling back and coming back ---------------------------------------------------
 
     def _poll_instead(self, watch: Watch, reason: str, recoverable: bool) -> None:
+        if watch.closed:
+            return  # a thread that was looking at its directories comes back late
         logger.warning(
             "%s is polled every %.0f s: %s",
             watch.target.root,

@@ -43,6 +43,11 @@ class SubmoduleArea(Area):
 
     def dispense(self) -> bool:
         """It is gone: whoever removed it has changed the tree as well, so look there again."""
-        assert self.tree is not None
-        self.tree.drop_submodule(self)
+        if self.tree is not None:
+            self.tree.drop_submodule(self)
         return True
+
+    def release(self) -> None:
+        """Give up all kernel watches now, and the tree, which would otherwise be a cycle."""
+        super().release()
+        self.tree = None

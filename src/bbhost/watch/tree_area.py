@@ -203,6 +203,7 @@ class TreeArea(Area):
         """Give up all kernel watches now, and whatever is under way."""
         for area in self.submodules.values():
             area.release()
+        self.submodules = {}
         super().release()
 
 

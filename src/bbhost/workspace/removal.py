@@ -223,10 +223,12 @@ def _find_registration(trash: Trash, removal: WorktreeRemoval) -> Registration |
 
 
 def _trashed_registration(trash: Trash, removal: WorktreeRemoval) -> Registration | None:
-    entry = trash.find(removal.path)
-    if entry is None or entry.note is None or entry.note.registration is None:
+    found = trash.find(removal.environment_id, removal.path)
+    noted = (one.note.registration for one in found if one.note is not None)
+    name = next(filter(None, noted), None)
+    if name is None:
         return None
-    registration = read_registration(Path(entry.note.registration))
+    registration = read_registration(Path(name))
     if registration is None or registration.directory.parent.name != "worktrees":
         return None
     # One that names no worktree at all is half-made: the worktree in the trash named it.

@@ -109,16 +109,22 @@ class Trash:
         roots = [self.data_dir / root / LOCAL_TRASH_DIRECTORY for root in MANAGED_ROOTS]
         return [self.data_dir / TRASH_DIRECTORY, *roots]
 
-    def find(self, path: Path) -> TrashEntry | None:
-        """Return an entry whose files were at ``path`` and had a registration; the latest one."""
+    def find(self, environment_id: str, path: Path) -> list[TrashEntry]:
+        """Return the entries of an environment whose files were at ``path``, the latest one first.
+
+        Reads the notes of that environment alone: in a wave of destroys there are hundreds of others.
+        """
+        beginning = f"{_plain(environment_id)}-"
         found = [
-            entry
-            for entry in self.entries()
-            if entry.note is not None
-            and entry.note.path == str(path)
-            and entry.note.registration is not None
+            TrashEntry(directory, note)
+            for place in self.directories()
+            for directory in _subdirectories(place)
+            if directory.name.startswith(beginning)
+            and directory.name not in self._in_progress
+            and (note := _read_note(directory / NOTE)) is not None
+            and (note.environment_id, note.path) == (environment_id, str(path))
         ]
-        return max(found, key=_trashed_at, default=None)
+        return sorted(found, key=_trashed_at, reverse=True)
 
     def _places(self, path: Path) -> Iterator[Path]:
         yield self.data_dir / TRASH_DIRECTORY

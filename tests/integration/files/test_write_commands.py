@@ -1,9 +1,11 @@
 """host.write_file_relative, host.delete_file_relative and host.delete_path_relative."""
 
 import base64
+import errno
 import hashlib
 import os
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,48 @@ async def test_what_is_made_is_as_if_the_person_had_made_it(
         os.umask(before)
     modes = [stat.S_IMODE((root / one).stat().st_mode) for one in ("..", ".", "a", "a/run.sh")]
     assert [oct(mode) for mode in modes] == ["0o750", "0o750", "0o750", "0o640"]
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "setxattr"), reason="access lists are extended attributes here"
+)
+async def test_where_a_list_gives_access_nothing_is_added(
+    files: HostFiles, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else may read what the person makes in such a directory, whatever the mask says."""
+    private = world.base / "private"
+    private.mkdir()
+    # Version 2; for the user all, for the group and others nothing.
+    entries = ((0x01, 7), (0x04, 0), (0x20, 0))
+    whole = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", *one, 0xFFFFFFFF) for one in entries
+    )
+    try:
+        os.setxattr(private, "system.posix_acl_default", whole)
+    except OSError as error:
+        pytest.skip(f"no access lists here: {error}")
+    before = os.umask(0o022)
+    monkeypatch.setattr(umask, "_before", None)
+    umask.keep_files_private()
+    try:
+        await files.write_file_relative(write_command(private / "root", "a/run.sh", "x"))
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((private / one).stat().st_mode) for one in ("root", "root/a")]
+    assert [oct(mode) for mode in modes] == ["0o700", "0o700"]
+    assert oct(stat.S_IMODE((private / "root/a/run.sh").stat().st_mode)) == "0o600"
+
+
+async def test_a_file_is_written_where_permissions_cannot_be_set(
+    files: HostFiles, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no permissions here")
+
+    monkeypatch.setattr(umask, "_before", 0o022)
+    monkeypatch.setattr("bbhost.workspace.files.beneath.os.chmod", refuse)
+    await files.write_file_relative(write_command(world.root, "a/b", "x"))
+    assert (world.root / "a/b").read_text() == "x"
 
 
 async def test_a_file_is_replaced_and_keeps_its_permissions(

@@ -4,6 +4,8 @@ import errno
 import logging
 import os
 import shutil
+import threading
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -302,6 +304,33 @@ async def test_a_file_system_that_stays_silent_is_polled(
         await no_more_batches(watch)
         (repository / "src" / "a.txt").write_text("other")
         assert (await next_batch(watch)).workspace
+
+
+async def test_a_watch_that_was_closed_is_not_polled(
+    start_service, repository, oracle, monkeypatch
+) -> None:
+    """The thread that looks whether the file system tells of changes comes back too late."""
+    looking, go_on = threading.Event(), threading.Event()
+
+    def look(_path: str) -> str:
+        looking.set()
+        go_on.wait(10)
+        return "NFS"
+
+    def go_on_a_bit_later() -> None:
+        looking.wait(10)
+        time.sleep(0.1)
+        go_on.set()
+
+    monkeypatch.setattr("bbhost.watch.scanning.silent_file_system", look)
+    service = await start_service(poll_seconds=0.01, poll_share=1.0)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, go_on_a_bit_later)
+            async with service.open_watch(target_of(repository), oracle):
+                await trio.to_thread.run_sync(looking.wait)
+        await trio.sleep(0.1)
+    assert service.statistics().polls == 0
 
 
 @pytest.mark.slow

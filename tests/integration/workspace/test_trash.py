@@ -41,7 +41,7 @@ async def test_what_is_put_in_can_be_found_and_is_deleted(trash: Trash, tmp_path
     assert not path.exists()
     assert (entry.files / "sub/f").read_text() == "x"
     assert entry.directory.stat().st_mode & 0o077 == 0
-    assert trash.find(path) == entry
+    assert trash.find(entry.note.environment_id, path) == [entry]
     assert trash.entries() == [entry]
     report = await empty_trash(trash, NOW)
     assert (report.deleted, report.kept, report.failed) == (1, 0, ())

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 from bbhost.toolkit.umask import usual_mode
@@ -183,25 +184,39 @@ def make_directories(root: int, parts: Sequence[str], *, for_person: bool = Fals
                 made = False
             below = walk.open(directory, [part], DIRECTORY)
             if made and mode is not None:
-                allow(below, mode)
+                allow(below, mode, directory)
         finally:
             os.close(directory)
         directory = below
     return directory
 
 
-def allow(opened: int, mode: int) -> None:
+def allow(opened: int, mode: int, around: int | Path) -> None:
     """Add to the permissions of what was just made, by descriptor: at its name may be a link by now.
 
-    What the directory around it has given it (group, setgid, an access list) stays. Does nothing on a file
-    system that knows no permissions.
+    What the directory around it has given it (group, setgid) stays; where that has an access list for what
+    is made in it, the kernel has followed the list and not our mask, and nothing is added. Does nothing
+    where permissions cannot be set.
     """
+    if _gives_access(around):
+        return
     whole = stat.S_IMODE(os.fstat(opened).st_mode) | mode
-    with suppress(PermissionError, NotImplementedError):
+    with suppress(OSError, NotImplementedError):
         if hasattr(os, "O_PATH"):
             os.chmod(f"/proc/self/fd/{opened}", whole)  # noqa: PTH101 - fchmod refuses O_PATH
         else:
             os.fchmod(opened, whole)
+
+
+def _gives_access(directory: int | Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    place = directory if isinstance(directory, Path) else f"/proc/self/fd/{directory}"
+    try:
+        os.getxattr(place, "system.posix_acl_default")
+    except OSError:
+        return False
+    return True
 
 
 def _is_link(directory: int, name: str) -> bool:

@@ -94,7 +94,7 @@ def replace_file(parent: int, name: str, data: bytes, mode: int | None = None) -
             if mode is not None:
                 os.fchmod(opened, mode)
             elif usual is not None:
-                allow(opened, usual)
+                allow(opened, usual, parent)
             _write_all(opened, data)
             os.fsync(opened)
             facts = os.fstat(opened)
@@ -246,7 +246,7 @@ def _make_directory(path: Path, mode: int | None) -> None:
     if mode is not None:
         made = os.open(path, DIRECTORY)
         try:
-            allow(made, mode)
+            allow(made, mode, path.parent)
         finally:
             os.close(made)
 
