@@ -346,6 +346,19 @@ async def test_a_change_before_the_watch_has_a_baseline_is_told(
     assert world.posts == [(ONE, EnvironmentChange.WORK_STATUS)]
 
 
+async def test_a_change_during_the_first_look_is_told(
+    world: FakeWorld, supervisor: Supervisor
+) -> None:
+    """Nobody was answered before, and the look itself sees the change already."""
+    world.pauses["status"] = trio.Event()
+    await supervisor.provision(ONE, SPEC)
+    await wait_all_tasks_blocked()
+    world.contents[SPEC.target_path] = 1
+    world.pauses.pop("status").set()
+    await wait_all_tasks_blocked()
+    assert world.posts == [(ONE, EnvironmentChange.WORK_STATUS)]
+
+
 async def test_status_of_an_unchanged_environment_runs_no_git(
     world: FakeWorld, supervisor: Supervisor
 ) -> None:

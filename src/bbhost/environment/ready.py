@@ -192,5 +192,11 @@ class ReadyWork:
             self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
             return
         previous, self._last_status = self._last_status, reading.fingerprint
-        if previous is not None and previous != reading.fingerprint:
+        # Nothing to compare with: whoever changed something before this look is told of by its result.
+        differs = (
+            reading.status.working_tree.has_uncommitted_changes
+            if previous is None
+            else previous != reading.fingerprint
+        )
+        if differs:
             self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
