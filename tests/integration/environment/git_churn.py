@@ -69,12 +69,21 @@ class Churn:
         return found
 
     def is_untold(self, path: Path) -> bool:
-        """Nobody is told of a write to a file by a name in an ignored directory; it may have others.
+        """The kernel tells of a write only where the name is that it was written by.
 
-        One of the things that the age of an answer bounds, see ``watch/watch.py``.
+        So whoever follows another name of the file, in another tree, hears nothing, nor does anybody of a
+        name in an ignored directory or a nested repository, which are not watched. One of the things that
+        the age of an answer bounds, see ``watch/watch.py``.
         """
-        if path.lstat().st_nlink == 1:
+        found = path.lstat()
+        if found.st_nlink == 1:
             return False
+        here = [one.lstat().st_ino for one in self.entries(directories=False)]
+        above = path.relative_to(self.tree).parents[:-1]
+        if here.count(found.st_ino) < found.st_nlink or any(
+            (self.tree / one / ".git").exists() for one in above
+        ):
+            return True
         asked = ["git", "check-ignore", "-q", str(path)]
         return subprocess.run(asked, cwd=path.parent, check=False).returncode == 0
 
