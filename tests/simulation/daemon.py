@@ -99,6 +99,8 @@ class SimDaemon:
     def _note_change(self, key: EnvironmentId, change: EnvironmentChange) -> None:
         self.life.host.laws.effect(f"post of {change}")
         self.posts.append((key, change))
+        if change is EnvironmentChange.WORK_STATUS:
+            self.life.host.laws.untold.pop(key, None)
 
     def _note_idle(self, key: EnvironmentId) -> None:
         self.reconciler.note_idle(key)
@@ -191,6 +193,8 @@ class SimDaemon:
                 f"the status of {key} was answered after its destruction",
             )
             tree = result.workspace_status.working_tree
+            if tree.insertions >= laws.untold.get(key, 0):
+                laws.untold.pop(key, None)
             same = before is None or record is None or before.incarnation == record.incarnation
             if place is not None and same and path not in disk.files.foreign:
                 laws.require(

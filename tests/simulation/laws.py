@@ -102,6 +102,8 @@ class Laws:
     """Tasks of commands that must not attach: the server had excluded their id when they came."""
     forgotten_ids: dict[EnvironmentId, None] = field(factory=dict)
     """Ids whose tombstone has been forgotten at some time."""
+    untold: dict[EnvironmentId, int] = field(factory=dict)
+    """The latest write of a user in an environment, where nobody has been told since."""
     guests_broken: int = 0
     processes: Callable[[Owner], list[str]] = lambda _owner: []
 

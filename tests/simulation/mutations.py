@@ -18,7 +18,7 @@ from bbhost.domain.environment import EnvironmentRecord, EnvironmentState, Teard
 from bbhost.domain.ids import EnvironmentId, Incarnation
 from bbhost.domain.workspace import AttachSpec, WorkspaceContext, WorkspaceKind
 from bbhost.environment import actor as actor_module
-from bbhost.environment import destroying
+from bbhost.environment import destroying, ready
 from bbhost.environment.actor import EnvironmentActor
 from bbhost.environment.destroying import TEARDOWN, TeardownContext, TeardownProgress, tear_down
 from bbhost.environment.handle import ReadyHandle
@@ -31,6 +31,7 @@ from bbhost.lifecycle.environment import Decision, EnvironmentCore
 from bbhost.reconciler import reconciler as reconciler_module
 from bbhost.reconciler.diff import ServerLists, diff_environments
 from bbhost.reconciler.reconciler import Reconciler
+from bbhost.workspace.status import StatusReading
 from tests.simulation.schedule import run_seed
 
 S = EnvironmentState
@@ -296,6 +297,10 @@ async def _forget_anything(self: Any, environment_id: EnvironmentId) -> bool:
     return True
 
 
+def _compare_only(previous: str | None, reading: StatusReading) -> bool:
+    return previous is not None and previous != reading.fingerprint
+
+
 def _without_stage(name: str) -> tuple[Any, ...]:
     return tuple(stage for stage in TEARDOWN if stage.name != name)
 
@@ -352,6 +357,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("restore half-made as ready", Supervisor, "restore", _forgetful_restore),
     Mutation("answer destroy before it is done", Supervisor, "destroy", _destroy_by_record),
     Mutation("open a failed watch never again", ReadyWork, "run", _watch_once),
+    Mutation("tell nothing of the first look", ready, "_is_worth_telling", _compare_only),
     Mutation("forget what is no tombstone", Supervisor, "forget", _forget_anything),
     Mutation("restart an owner from a stale record", Supervisor, "_run_owner", _restart_anything),
 )  # fmt: skip

@@ -206,6 +206,7 @@ class Simulation:
                 files.written[path] = content
 
         self.disk.change(write)
+        self.laws.untold[slot.environment_id] = content
         for watch in self._watches():
             if watch.path == path:
                 watch.queue(work=1)
@@ -386,6 +387,12 @@ class Simulation:
             watches = [watch for watch in self._watches() if watch.path == record.path]
             laws.require(len(watches) == (1 if ready and there else 0), f"{owner}: {watches}")
             laws.require((supervisor.actor(key) is not None) == ready, f"{owner}: the wrong owner")
+            if ready and there and key in laws.untold:
+                place = self.disk.files.places[record.path]
+                # A power failure may have undone it.
+                laws.require(
+                    place.content < laws.untold[key], f"nobody was told of a write in {key}"
+                )
             if not ready:
                 laws.require(not laws.processes(owner), f"{owner}: {laws.processes(owner)}")
                 rolled_back = record.cause is TeardownCause.ROLLBACK

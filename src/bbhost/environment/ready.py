@@ -192,11 +192,15 @@ class ReadyWork:
             self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
             return
         previous, self._last_status = self._last_status, reading.fingerprint
-        # Nothing to compare with: whoever changed something before this look is told of by its result.
-        differs = (
-            reading.status.working_tree.has_uncommitted_changes
-            if previous is None
-            else previous != reading.fingerprint
-        )
-        if differs:
+        if _is_worth_telling(previous, reading):
             self._services.note_change(self._environment_id, EnvironmentChange.WORK_STATUS)
+
+
+def _is_worth_telling(previous: str | None, reading: StatusReading) -> bool:
+    """Whether a status differs from the one before.
+
+    Where there is none before, a change that came before this look can only be known by what it finds.
+    """
+    if previous is None:
+        return reading.status.working_tree.has_uncommitted_changes
+    return previous != reading.fingerprint
