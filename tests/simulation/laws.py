@@ -350,7 +350,9 @@ class Laws:
     def note_excluded(self, key: EnvironmentId) -> None:
         """The present task serves a command on an id that the server does not want."""
         known = self.disk.rows.environments.get(key)
-        if self.is_unwanted(key) and (known is None or only_tried(known)):
+        # Whom the server has ordered to be provisioned since its list came it wants, also if that failed.
+        wanted = not self.is_unwanted(key) or self.welcomed.get(key) == self.lists
+        if not wanted and (known is None or only_tried(known)):
             self.excluded.add(trio.lowlevel.current_task())
 
     def untouched(self) -> None:
