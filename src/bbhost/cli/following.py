@@ -46,6 +46,11 @@ async def find_environment(client: HubClient, named: str) -> Environment:
             for one in everything
             if one.name == named and one.state is not ServerState.DESTROYED
         ],
+        [
+            one
+            for one in everything
+            if one.id.startswith(named) and one.state is not ServerState.DESTROYED
+        ],
         [one for one in everything if one.id.startswith(named)],
         [one for one in everything if one.name == named],
     ):

@@ -7,6 +7,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from bbhost.errors import ConfigError
+from bbhost.toolkit.private_directory import make_private_directory
 
 
 @frozen
@@ -28,7 +29,7 @@ def hub_file_path(data_dir: Path) -> Path:
 def write_hub_file(data_dir: Path, content: HubFile) -> None:
     """Write the file with mode 0600, atomically."""
     path = hub_file_path(data_dir)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directory(path.parent)
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -41,8 +41,8 @@ def parse_flags(argv: list[str]) -> dict[str, str | None]:
     parser = argparse.ArgumentParser(
         prog="bbhost daemon",
         description="Run the host daemon in the foreground until SIGTERM or SIGINT.",
-        epilog="Each setting may also come from BBHOST_*, from BB_* where listed by "
-        "'bbhost config show', or from the configuration file.",
+        epilog="Each setting may also come from the variable BBHOST_NAME, for most from the one "
+        "that the original daemon reads (as BB_SERVER_URL), or from the configuration file.",
     )
     parser.add_argument("--version", action="version", version=f"bbhost {__version__}")
     for setting in SETTINGS:

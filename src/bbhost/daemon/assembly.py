@@ -21,6 +21,7 @@ from bbhost.daemon.process_journal import ProcessJournal
 from bbhost.daemon.storage_watch import StorageWatch
 from bbhost.daemon.terminal_hosting import TerminalHosting
 from bbhost.daemon.thread_ports import make_thread_ports
+from bbhost.domain.environment import EnvironmentState
 from bbhost.domain.ids import EnvironmentId
 from bbhost.environment.ports import EnvironmentServices
 from bbhost.environment.supervisor import Supervisor
@@ -35,6 +36,7 @@ from bbhost.session.server_calls import ServerCalls
 from bbhost.terminals.directory import TerminalDirectory
 from bbhost.terminals.shell import ShellSettings
 from bbhost.terminals.sink import TerminalSink
+from bbhost.toolkit.private_directory import make_private_directory
 from bbhost.watch.service import WatchService, make_watch_service
 from bbhost.watch.values import WatchSettings
 from bbhost.workspace.files.service import HostFiles
@@ -134,7 +136,7 @@ async def open_parts(config: Config, shell: ShellSettings) -> AsyncIterator[Part
         OSError: the data directory cannot be made.
     """
     data_dir = config.data_dir
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_directory(data_dir)
     async with open_journal(data_dir / JOURNAL_NAME) as journal:
         yield _assemble(config, data_dir, journal, shell)
 
@@ -159,8 +161,16 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
     noted: list[Reconciler] = []
     transitions: Counter[tuple[str, str, str]] = Counter()
 
-    def note_transition(source: str, target: str, event: str) -> None:
+    root = config.get("thread_storage")
+    storage = ThreadStorage(Path(root) if root else data_dir / "thread-storage")
+    storage_watch = StorageWatch(storage, watches, link.note_change, link.calls)
+
+    def note_transition(
+        environment_id: EnvironmentId, source: str, target: str, event: str
+    ) -> None:
         transitions[source, target, event] += 1
+        if target == EnvironmentState.TOMBSTONED:
+            storage_watch.forget_environment(environment_id)
 
     def note_idle(environment_id: EnvironmentId) -> None:
         for reconciler in noted:
@@ -180,9 +190,6 @@ def _assemble(config: Config, data_dir: Path, journal: Journal, shell: ShellSett
     supervisor.cache_statistics.paranoid_sample = config.get("paranoid_sample")
     reconciler = Reconciler(supervisor)
     noted.append(reconciler)
-    root = config.get("thread_storage")
-    storage = ThreadStorage(Path(root) if root else data_dir / "thread-storage")
-    storage_watch = StorageWatch(storage, watches, link.note_change, link.calls)
     sink: TerminalSink = link
     terminals = TerminalHosting(supervisor, TerminalDirectory(sink), shell)
     hooks = DaemonHooks(supervisor, reconciler, journal, terminals)

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bbhost.errors import BbhostError
+from bbhost.toolkit.private_directory import make_private_directory
 
 FOREIGN_FRESH_SECONDS = 10.0
 """The original daemon touches its lock directory more often than this while it runs."""
@@ -44,7 +45,7 @@ def hold_lock(data_dir: Path) -> Iterator[None]:
         DataDirectoryError: the directory cannot be made or written.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_directory(data_dir)
         descriptor = os.open(lock_path(data_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DataDirectoryError(

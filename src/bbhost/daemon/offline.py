@@ -26,6 +26,9 @@ async def collect_offline(config: Config, request: GcRequest) -> GcReport:
         AlreadyRunningError: a daemon runs after all; ask it.
         JournalError: the journal cannot be read; without it nothing is certain, and nothing is done.
     """
+    if request.dry_run and not config.data_dir.exists():
+        # To look for what is left over must not leave anything.
+        return GcReport(True, (), tuple(sorted(request.include_unclear)))
     with hold_lock(config.data_dir):
         records = await _records(config)
         limits = SaveLimits(max_bytes=config.get("rescue_max_mib") * 1024 * 1024)

@@ -22,6 +22,7 @@ from bbhost.domain.ids import EnvironmentId, ThreadId
 from bbhost.errors import BbhostError
 from bbhost.session.server_calls import AppFile, ServerCalls
 from bbhost.toolkit.backoff import backoff_delays
+from bbhost.toolkit.private_directory import make_private_directory
 from bbhost.toolkit.tick import Tick
 from bbhost.watch.service import WatchService
 from bbhost.watch.values import WatchTarget
@@ -143,7 +144,7 @@ class StorageWatch:
             self._tick.set()
 
     def forget_environment(self, environment_id: EnvironmentId) -> None:
-        """The server does not know this environment: its threads are not tracked. Never blocks."""
+        """It is gone, or the server does not know it: its threads are not tracked. Never blocks."""
         for tracked in list(self._tracked.values()):
             if tracked.environment_id == environment_id:
                 self.untrack(tracked.thread_id)
@@ -167,7 +168,7 @@ class StorageWatch:
     async def _watch(self) -> None:
         """Hold the watch until nothing is tracked any more."""
         root = self._storage.root
-        await self._in_thread(partial(root.mkdir, mode=0o700, parents=True, exist_ok=True))
+        await self._in_thread(partial(make_private_directory, root))
         async with self._watches.open_watch(WatchTarget(str(root)), _NothingIgnored()) as watch:
             self._tick.set()  # look at once: what changed before the watch stood counts too
             unsettled = False

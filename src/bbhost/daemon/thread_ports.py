@@ -19,6 +19,7 @@ from bbhost.processes.keeper import ProcessKeeper
 from bbhost.session.errors import EventsNotDeliveredError
 from bbhost.session.runner import Session
 from bbhost.session.server_calls import Interrupt, ToolCall
+from bbhost.toolkit.private_directory import make_private_directory
 from bbhost.workspace.files.storage import ThreadStorage
 
 log = getLogger(__name__)
@@ -173,7 +174,7 @@ class Maintenance:
     @asynccontextmanager
     async def open_place(self) -> AsyncIterator[MaintenancePlace]:
         """See ``MaintenancePort.open_place``."""
-        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_directory(self._path)
         boundary = self._keeper.open_boundary(
             MAINTENANCE_ENVIRONMENT, Incarnation(next(self._numbers))
         )

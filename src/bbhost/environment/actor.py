@@ -263,7 +263,10 @@ class EnvironmentActor:
             },
         )
         self._services.note_transition(
-            str(decision.source), str(decision.target), str(decision.event)
+            view.record.environment_id,
+            str(decision.source),
+            str(decision.target),
+            str(decision.event),
         )
         return True
 

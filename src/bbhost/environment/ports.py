@@ -195,5 +195,7 @@ class EnvironmentServices:
     """The environment has no active work any more. Never blocks."""
     now_ms: Callable[[], int]
     """Wall clock, milliseconds since the epoch."""
-    note_transition: Callable[[str, str, str], None] = lambda _source, _target, _event: None
-    """A transition has been made: from, to, and the event that led to it. Never blocks."""
+    note_transition: Callable[[EnvironmentId, str, str, str], None] = (
+        lambda _id, _source, _target, _event: None
+    )
+    """A transition has been made: of whom, from, to, and the event that led to it. Never blocks."""

@@ -7,7 +7,6 @@ sockets; that scope gets a deadline the moment the stop begins.
 
 import ipaddress
 import logging
-from pathlib import Path
 
 import trio
 from attrs import frozen
@@ -22,6 +21,7 @@ from bbhost.hub.services.outbox import CLOSE_GOING_AWAY
 from bbhost.hub.services.sweeper import run_sweeper
 from bbhost.hub.storage.database import open_database
 from bbhost.hub.tokens import load_or_create_token
+from bbhost.toolkit.private_directory import make_private_directory
 
 GOODBYE_SECONDS = 0.5
 """How long sockets may take to close once the hub stops."""
@@ -58,7 +58,7 @@ async def run_hub(
     Cancellation: sockets are closed with 1001, requests under way are dropped; at most 2 s.
     """
     _check_exposure(config)
-    await trio.to_thread.run_sync(_make_private, config.data_dir)
+    await trio.to_thread.run_sync(make_private_directory, config.data_dir)
     token = None
     if config.require_token:
         token = await trio.to_thread.run_sync(load_or_create_token, config.token_path)
@@ -152,7 +152,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _make_private(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)

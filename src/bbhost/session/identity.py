@@ -19,6 +19,7 @@ from bbhost.contract.codec import parse_json, structure, unstructure
 from bbhost.contract.wire import require
 from bbhost.domain.ids import HostId
 from bbhost.errors import ConfigError, WireError
+from bbhost.toolkit.private_directory import make_private_directory
 
 log = getLogger(__name__)
 
@@ -113,7 +114,7 @@ def save_identity(data_dir: Path, identity: HostIdentity) -> None:
     """
     host_id_path = data_dir / "host-id"
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(data_dir)
         try:
             _write_new(host_id_path, f"{identity.host_id}\n")
         except FileExistsError:

@@ -141,7 +141,8 @@ def _check(root: Path, spec: ManagedWorktreeSpec) -> Repository:
         raise InvalidPathError(f"Cannot make a worktree there: {error.message}") from error
     source = Path(spec.source_path)
     if not source.is_dir():
-        raise PathNotFoundError(f"Source path does not exist: {source}")
+        what = "is not a directory" if source.exists() else "does not exist"
+        raise PathNotFoundError(f"Source path {what}: {source}")
     dirs = find_git_dirs(source)
     if dirs is None:
         raise NotGitRepoError(f"Source path is not a git repository: {source}")

@@ -130,8 +130,8 @@ async def _commit(tools: WorkspaceTools, scratch: Path, facts: MergeFacts) -> Co
     )
     if result.returncode == 1 and not result.stderr.strip():
         raise GitCommandError(
-            f"git commit failed: {facts.source_branch} has nothing that "
-            f"{facts.target_branch} has not"
+            f"Nothing to merge: {facts.source_branch} has no commit that {facts.target_branch} "
+            "has not; what is not committed does not count"
         )
     require_committed(result)
     found = await on_disk(discover_repository, scratch)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_checkout_has_the_permissions_of_the_person(up: CommandLine) -> None:
     up.json("env", "merge", "modes", "--into", "main", "-m", "Write")
     assert mode_of(up.repository / "written") == person & 0o666
     up.json("env", "destroy", "modes")
-    for private in (workspace.parent.parent, up.data_dir / "bbhost.sqlite"):
+    for private in (up.data_dir, workspace.parent.parent, up.data_dir / "bbhost.sqlite"):
         assert mode_of(private) & 0o077 == 0
 
 
@@ -66,6 +67,11 @@ def test_a_branch_that_exists_is_continued(up: CommandLine) -> None:
     anew = up.json("env", "provision", made["id"])["environment"]
     assert (Path(anew["workspacePath"]) / "only-here").exists()
     up.json("env", "destroy", made["id"])
+
+
+def made_so_far(cli: CommandLine) -> list[Path]:
+    """What there is of the data directory."""
+    return sorted(cli.data_dir.rglob("*")) + ([cli.data_dir] if cli.data_dir.exists() else [])
 
 
 def mode_of(path: Path) -> int:
@@ -86,6 +92,44 @@ def test_an_agent_has_a_turn(up: CommandLine) -> None:
     assert done.returncode == 0, done.stderr
     assert "asked: hello" in done.stdout
     assert up.json("providers", "ls")["providers"][-2]["id"] == "echo"
+
+
+def test_a_thread_of_a_destroyed_environment_is_not_watched(up: CommandLine) -> None:
+    """Nobody works in it any more; the watch of its storage goes with the environment."""
+
+    def watches() -> int:
+        return up.json("status")["daemon"]["watch"]["kernelWatches"]
+
+    before = watches()
+    made = up.json("env", "create", str(up.repository), "--name", "storage")["environment"]
+    up.json("thread", "start", made["id"], "hello", "--provider", "echo", "--wait")
+    assert watches() > before
+    up.json("env", "destroy", made["id"])
+    assert watches() == before
+
+
+def test_a_name_is_given_once(up: CommandLine) -> None:
+    """With two of a name neither could be named; a destroyed one gives its name free."""
+    made = up.json("env", "create", str(up.repository), "--name", "once")["environment"]
+    taken = up.json("env", "create", str(up.repository), "--name", "once", code=4)
+    assert taken["error"]["code"] == "name_taken"
+    up.json("env", "destroy", made["id"])
+    again = up.json("env", "create", str(up.repository), "--name", "once")["environment"]
+    up.json("env", "destroy", again["id"])
+
+
+def test_the_branch_that_is_shown_is_the_one_that_it_is_on(up: CommandLine) -> None:
+    """Also after somebody has renamed it, and what a rescue kept of commits is shown."""
+    made = up.json("env", "create", str(up.repository), "--branch", "before")["environment"]
+    workspace = made["workspacePath"]
+    git = ["git", "-c", "user.name=d", "-c", "user.email=d@example.invalid", "-C", workspace]
+    subprocess.run([*git, "branch", "-m", "after"], check=True)
+    assert "after" in up.run("env", "show", made["id"]).stdout
+    subprocess.run([*git, "checkout", "-q", "--detach"], check=True)
+    assert "(detached)" in up.run("env", "show", made["id"]).stdout
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "lost"], check=True)
+    up.json("env", "destroy", made["id"])
+    assert "commits that no branch leads to" in up.run("rescue", "show", made["id"]).stdout
 
 
 def test_an_agent_that_is_not_known_is_said(up: CommandLine) -> None:
@@ -111,6 +155,10 @@ def test_a_failed_provisioning_is_said(up: CommandLine, tmp_path: Path) -> None:
     assert again["outcome"] == "failed"
     assert again["environment"]["error"]["code"]
     up.json("env", "destroy", "lost")
+    gone = up.run("run", "--repo", str(tmp_path / "nowhere"), "--provider", "echo", "hello")
+    assert "does not exist" in gone.stderr
+    assert "bbhost env destroy " in gone.stderr
+    up.json("env", "destroy", up.json("env", "ls")["environments"][-1]["id"])
     assert "lost" not in [one["name"] for one in up.json("env", "ls")["environments"]]
 
 
@@ -130,7 +178,13 @@ def test_the_doctor_finds_nothing_wrong_before_the_first_start(cli: CommandLine)
     """That nothing has been made yet is no fault."""
     findings = cli.json("doctor")["findings"]
     assert "ok" in [one["severity"] for one in findings if one["check"] == "disk"]
-    assert not cli.data_dir.exists()
+    assert made_so_far(cli) == []
+
+
+def test_looking_for_leftovers_leaves_none(cli: CommandLine) -> None:
+    """Without a daemon, before the first start."""
+    assert cli.json("gc")["items"] == []
+    assert made_so_far(cli) == []
 
 
 def test_help_changes_nothing(cli: CommandLine) -> None:

@@ -8,10 +8,11 @@ import typer
 from bbhost.cli.commanding import Answer, Cli, hub_command
 from bbhost.cli.commands import workspaces
 from bbhost.cli.commands.arguments import Named
-from bbhost.cli.outcomes import Outcome
+from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.printing import age, clean, note, say, say_facts, say_table
 
 if TYPE_CHECKING:
+    from bbhost.cli.client import HubClient
     from bbhost.domain.workspace import TranscriptEntry
     from bbhost.hub.api.environments import Environment
 
@@ -107,7 +108,8 @@ async def show(cli: Cli, environment: Named) -> Answer | None:
     from bbhost.cli.following import find_environment
 
     async with cli.client() as client:
-        return _answer(await find_environment(client, environment))
+        found = await find_environment(client, environment)
+        return _answer(found, branch=await _branch_now(client, found))
 
 
 @hub_command(app, "destroy")
@@ -175,14 +177,39 @@ def show_entry(entry: "TranscriptEntry") -> None:
 def _provisioned(environment: "Environment") -> Answer:
     if environment.error is None:
         return _answer(environment)
+    note_how_to_go_on(environment)
+    return _answer(environment, Outcome.FAILED)
+
+
+def note_how_to_go_on(environment: "Environment") -> None:
+    """Say what can be done with an environment that could not be made."""
     note(
         f"It stays on the list: 'bbhost env provision {environment.id}' tries again, "
         f"'bbhost env destroy {environment.id}' takes it off."
     )
-    return _answer(environment, Outcome.FAILED)
 
 
-def _answer(environment: "Environment", outcome: Outcome = Outcome.OK) -> Answer:
+async def _branch_now(client: "HubClient", environment: "Environment") -> str | None:
+    """The branch that it is on; the one that it was made on where that cannot be told."""
+    from bbhost.cli.following import environment_path
+    from bbhost.contract.results import WorkspaceStatusResult
+    from bbhost.hub.api.environments import ServerState
+
+    made_on = environment.branch_name
+    if environment.state is not ServerState.READY or made_on is None:
+        return made_on
+    try:
+        found = await client.get(
+            WorkspaceStatusResult, environment_path(environment.id, "/status")
+        )
+    except CommandError:
+        return made_on
+    return found.workspace_status.branch.current_branch or "(detached)"
+
+
+def _answer(
+    environment: "Environment", outcome: Outcome = Outcome.OK, *, branch: str | None = None
+) -> Answer:
     from bbhost.contract.codec import unstructure
 
     error = environment.error
@@ -191,7 +218,7 @@ def _answer(environment: "Environment", outcome: Outcome = Outcome.OK) -> Answer
         ("name", environment.name if environment.name != environment.id else None),
         ("state", environment.state),
         ("path", environment.workspace_path),
-        ("branch", environment.branch_name),
+        ("branch", branch or environment.branch_name),
         ("host", environment.host_id),
         ("age", age(environment.created_at)),
         ("error", f"{error.message} ({error.code})" if error is not None else None),

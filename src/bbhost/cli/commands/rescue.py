@@ -84,6 +84,12 @@ async def show_one(cli: Cli, name: Name, repo: Repository = None) -> Answer | No
                 f"branch: stood elsewhere before it was provisioned; "
                 f"'git branch NAME {replaced[:12]}^' brings those commits back"
             )
+        head = rescue["parts"].get("head")
+        if head is not None:
+            say(
+                f"head: commits that no branch leads to; "
+                f"'git branch NAME {head[:12]}' brings them back"
+            )
         for part, files in found["files"].items():
             say(f"{part}:")
             for file in files:
@@ -99,7 +105,8 @@ async def restore(
     target: Annotated[
         Path,
         typer.Argument(
-            metavar="DIRECTORY", help="A new or empty directory, or a worktree of the repository."
+            metavar="DIRECTORY",
+            help="A new or empty directory, which becomes a worktree of the repository, or one that is.",
         ),
     ],
     repo: Repository = None,

@@ -7,7 +7,7 @@ import typer
 
 from bbhost.cli.commanding import Answer, Cli, hub_command
 from bbhost.cli.commands import threads
-from bbhost.cli.commands.environments import show_entry
+from bbhost.cli.commands.environments import note_how_to_go_on, show_entry
 from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.printing import clean, note
 
@@ -73,6 +73,7 @@ def register(app: typer.Typer) -> None:
             made = await client.post(Environment, "/environments", CreateEnvironment(wanted))
             made = await follow_until_settled(client, made.id, None if cli.json else show_entry)
             if made.error is not None:
+                note_how_to_go_on(made)
                 raise CommandError(Outcome.FAILED, made.error.message, code=made.error.code)
             turn = await _turn(cli, client, made, provider, prompt, execution)
             work = Work(client, made, message or message_of(prompt), into or made.default_branch)
@@ -98,7 +99,7 @@ def _deeds(words: list[str]) -> "list[Deed]":
         deeds = [Deed(word) for word in words]
     except ValueError:
         raise typer.BadParameter(f"--then takes {DEEDS}") from None
-    if Deed.KEEP in deeds and len(set(deeds)) > 1 and Deed.DESTROY in deeds:
+    if Deed.KEEP in deeds and Deed.DESTROY in deeds:
         raise typer.BadParameter("--then keep and destroy exclude each other")
     if Deed.DESTROY in deeds[:-1] and set(deeds[deeds.index(Deed.DESTROY) :]) != {Deed.DESTROY}:
         raise typer.BadParameter("--then destroy must be the last")

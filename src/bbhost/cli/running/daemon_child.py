@@ -13,6 +13,7 @@ from attrs import define, field
 
 from bbhost.cli.outcomes import CommandError, Outcome
 from bbhost.cli.printing import clean, note
+from bbhost.toolkit.private_directory import make_private_directory
 
 RESTARTS = 5
 """Crashes within ``RESTART_WINDOW_SECONDS``; at one more, we give up and say so."""
@@ -100,7 +101,7 @@ class DaemonChild:
         command = [sys.executable, "-m", "bbhost.daemon", *self.arguments]
         if self.log is None:
             return await _open(command, None, self.environ)
-        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self.log.parent)
         # What is written before the daemon has set up its own log goes to the same file.
         descriptor = os.open(
             self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600

@@ -44,7 +44,9 @@ async def check_watches(subject: Subject) -> list[Finding]:
         )
     findings += _uncovered(parts)
     count = parts.watches.statistics().kernel_watches
-    return findings or [ok(CHECK, f"all {count} watches belong to ready environments")]
+    return findings or [
+        ok(CHECK, f"all {count} watches belong to ready environments, or to threads' storage")
+    ]
 
 
 async def _strangers(subject: Subject, parts: "Parts") -> set[str]:

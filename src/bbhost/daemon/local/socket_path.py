@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bbhost.daemon.config import Config, xdg
 from bbhost.errors import BbhostError
+from bbhost.toolkit.private_directory import make_private_directory
 
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel's limit is 108 with the final NUL on Linux and 104 on macOS."""
@@ -56,7 +57,7 @@ def bind_control_socket(path: Path) -> socket.socket:
     """
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         raise ControlSocketError(f"The control socket's path is too long: {path}")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_directory(path.parent)
     found = path.parent.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise ControlSocketError(f"{path.parent} is not a directory of this user")

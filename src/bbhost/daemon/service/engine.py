@@ -14,6 +14,7 @@ from bbhost.daemon.service import launchd, systemd
 from bbhost.daemon.service.plan import ServiceError, ServiceKind, ServicePlan
 from bbhost.processes.child import Completed, run_child
 from bbhost.processes.environ import child_environ
+from bbhost.toolkit.private_directory import make_private_directory
 
 COMMAND_SECONDS = 120.0
 """Most that one command of the service manager may take; a start may wait for the server."""
@@ -85,7 +86,7 @@ async def install(plan: ServicePlan, *, dry_run: bool = False) -> InstallReport:
         return InstallReport(InstallOutcome.DRY_RUN, path, text, _hints(plan))
     before = path.read_bytes() if path.exists() else None
     if plan.kind is ServiceKind.LAUNCHD:
-        launchd.log_directory(plan).mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_directory(launchd.log_directory(plan))
     if before != content:
         _write(path, content)
     if plan.kind is ServiceKind.LAUNCHD:

@@ -109,11 +109,19 @@ class Environments:
     # --- life -------------------------------------------------------------------------------
 
     async def create(self, request: CreateEnvironment) -> Environment:
-        """Remember a new environment and queue its provisioning."""
+        """Remember a new environment and queue its provisioning.
+
+        Raises:
+            ApiError: 409, another one has the name, with which neither could be named any more.
+        """
         environment_id = EnvironmentId(new_id("env"))
 
         def step(db: sqlite3.Connection, after: Aftermath) -> Environment:
             host = choose_host(db, request.host_id)
+            if request.name is not None and table.is_name_taken(db, request.name):
+                raise ApiError(
+                    409, "name_taken", f"There is an environment of the name {request.name!r}"
+                )
             spec = plan_workspace(
                 request.workspace, environment_id=environment_id, data_dir=data_dir_of(host)
             )

@@ -100,6 +100,14 @@ def list_environments(
     return [_row(row) for row in rows]
 
 
+def is_name_taken(db: sqlite3.Connection, name: str) -> bool:
+    """Whether an environment that is not destroyed has this name, on whatever host."""
+    found = db.execute(
+        "SELECT 1 FROM environments WHERE name = ? AND state <> 'destroyed' LIMIT 1", (name,)
+    )
+    return found.fetchone() is not None
+
+
 def live_environment_ids(db: sqlite3.Connection, host_id: str) -> list[EnvironmentId]:
     """Return the ids of all environments of a host that are not destroyed."""
     rows = db.execute(
