@@ -42,7 +42,10 @@ def test_systemd_understands_the_unit(kind: ServiceKind, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(no_systemd is not None, reason=str(no_systemd))
-@pytest.mark.parametrize("steps", ["systemd_service_steps.py", "systemd_terminal_steps.py"])
+@pytest.mark.parametrize(
+    "steps",
+    ["systemd_service_steps.py", "systemd_terminal_steps.py", "systemd_user_steps.py"],
+)
 def test_the_service_under_a_real_systemd(steps: str) -> None:
     """Start, ready, status text, reload, boundary, watchdog, stop, log lines, terminals: see the steps."""
     command = [
