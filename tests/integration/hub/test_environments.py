@@ -280,3 +280,19 @@ async def test_requests_that_make_no_sense_are_400(
         assert response.status_code == 400, workspace
         assert response.json()["code"] == "invalid_request"
     assert await daemon.fetch() == []
+
+
+async def test_a_name_is_given_once(api: httpx.AsyncClient, daemon: ContractDaemon) -> None:
+    """To those that live; with two of it neither could be named."""
+    async with daemon.connected():
+        named = {"workspace": WORKTREE, "name": "fix"}
+        assert (await api.post("/environments", json=named)).status_code == 202
+        taken = await api.post("/environments", json=named)
+        assert taken.status_code == 409
+        assert taken.json()["code"] == "name_taken"
+
+
+async def test_without_a_host_that_is_said(api: httpx.AsyncClient) -> None:
+    refused = await api.post("/environments", json={"workspace": WORKTREE})
+    assert refused.status_code == 400
+    assert "No host has joined" in refused.json()["message"]

@@ -68,9 +68,10 @@ async def _only_host(client: "HubClient", host: str | None) -> str:
         return host
     hosts = (await client.get(HostList, "/hosts")).hosts
     if len(hosts) != 1:
+        why = f"There are {len(hosts)} hosts; name one with --host"
         raise CommandError(
             Outcome.REFUSED,
-            f"There are {len(hosts)} hosts; name one with --host",
+            why if hosts else "No host has joined this hub yet",
             code="host_required",
         )
     return hosts[0].id

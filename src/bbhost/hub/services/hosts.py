@@ -130,7 +130,9 @@ def choose_host(db: sqlite3.Connection, host_id: str | None) -> HostRecord:
             raise not_found("host", host_id)
         return host
     hosts = table.list_hosts(db)
-    if len(hosts) != 1:
+    if not hosts:
+        raise ApiError(400, "host_required", "No host has joined this hub yet")
+    if len(hosts) > 1:
         raise ApiError(400, "host_required", f"There are {len(hosts)} hosts; name one by hostId")
     return hosts[0]
 
