@@ -236,7 +236,7 @@ async def test_a_temporary_worktree_that_stays(
         async with run_daemon_process(server, data_dir, environ=fault) as daemon:
             path = Path((await succeed(server, spec))["path"])
             # What failed first is what is told.
-            assert "nothing" in await refuse(server, merge, "git_command_failed")
+            assert "Nothing to merge" in await refuse(server, merge, "git_command_failed")
             (path / "new.txt").write_text("x")
             git(path, "add", "-A")
             git(path, "commit", "-qm", "new")
