@@ -4,7 +4,7 @@ from bbhost.environment.shared_refs import SharedRefs
 from bbhost.watch import WatchTarget
 from bbhost.watch.debounce import Debounce
 from bbhost.watch.watch import Watch
-from bbhost.workspace.refs import BranchSetting, RefsSnapshot
+from bbhost.workspace.refs import ExpectedBranch, RefsSnapshot
 
 TIP, OTHER = "1" * 40, "2" * 40
 
@@ -21,11 +21,11 @@ class Branches:
 
     def __init__(self) -> None:
         self.shared = SharedRefs()
-        self.settings: dict[str, BranchSetting] = {}
+        self.expected: dict[str, ExpectedBranch] = {}
         self.number = self.read(RefsSnapshot({"main": TIP}, {}, None), A_WATCH)
 
     def read(self, snapshot: RefsSnapshot, reader: Watch) -> int:
-        return self.shared.note_branches(snapshot, self.settings, reader)
+        return self.shared.note_branches(snapshot, self.expected, reader)
 
     def are_news(
         self, remotes: dict[str, str] | None = None, head: str | None = None, **heads: str
@@ -41,18 +41,18 @@ class Branches:
 def test_what_provisioning_sets_is_no_news_and_then_forgotten() -> None:
     """A repository that is watched for weeks does not remember every branch it ever had."""
     branches = Branches()
-    branches.settings["b"] = BranchSetting(TIP)
+    branches.expected["b"] = ExpectedBranch(TIP)
     assert not branches.are_news()
-    assert "b" in branches.settings, "it is about to be made"
+    assert "b" in branches.expected, "it is about to be made"
     assert not branches.are_news(b=TIP)
-    assert branches.settings == {}
+    assert branches.expected == {}
     assert branches.are_news(), "somebody deleted it"
     assert branches.are_news(b=TIP), "nobody here made this one"
 
 
 def test_a_branch_that_moves_is_news() -> None:
     branches = Branches()
-    branches.settings["b"] = BranchSetting(TIP, ended=True)
+    branches.expected["b"] = ExpectedBranch(TIP, ended=True)
     assert not branches.are_news(b=TIP)
     assert branches.are_news(b=OTHER)
     assert not branches.are_news(b=OTHER)
@@ -63,33 +63,33 @@ def test_a_branch_that_provisioning_sets_anew_is_no_news() -> None:
     """The same environment once more: told to all siblings, that would be N times N posts."""
     branches = Branches()
     assert branches.are_news(b=OTHER)
-    branches.settings["b"] = BranchSetting(TIP)
+    branches.expected["b"] = ExpectedBranch(TIP)
     assert not branches.are_news(b=OTHER)
     assert not branches.are_news(b=TIP)
-    assert branches.settings == {}
+    assert branches.expected == {}
 
 
 def test_a_branch_that_provisioning_continues_is_news_as_soon_as_it_moves() -> None:
     branches = Branches()
     assert branches.are_news(b=TIP)
-    branches.settings["b"] = BranchSetting(TIP)
+    branches.expected["b"] = ExpectedBranch(TIP)
     assert not branches.are_news(b=TIP)
-    assert branches.settings == {}
+    assert branches.expected == {}
     assert branches.are_news(b=OTHER)
 
 
 def test_a_branch_that_is_not_where_provisioning_set_it_is_news() -> None:
     """The first look came after the first commit."""
     branches = Branches()
-    branches.settings["b"] = BranchSetting(TIP, ended=True)
+    branches.expected["b"] = ExpectedBranch(TIP, ended=True)
     assert branches.are_news(b=OTHER)
-    assert branches.settings == {}
+    assert branches.expected == {}
     assert branches.are_news(b=TIP)
 
 
 def test_another_branch_is_news_while_one_is_being_made() -> None:
     branches = Branches()
-    branches.settings["b"] = BranchSetting(TIP)
+    branches.expected["b"] = ExpectedBranch(TIP)
     assert branches.are_news(c=TIP)
     assert branches.are_news(b=TIP)
 
@@ -110,11 +110,11 @@ def test_watches_that_come_after_all_others_do_not_take_their_numbers() -> None:
 async def test_the_siblings_are_told_of_news_by_whoever_reads_it() -> None:
     reader, sibling = make_watch(), make_watch()
     shared = SharedRefs(seen={reader: 0, sibling: 0})
-    settings = {"b": BranchSetting(TIP)}
-    shared.note_branches(RefsSnapshot({"main": TIP}, {}, None), settings, reader)
+    expected = {"b": ExpectedBranch(TIP)}
+    shared.note_branches(RefsSnapshot({"main": TIP}, {}, None), expected, reader)
     assert not sibling.has_refs, "the first reading is no change"
-    shared.note_branches(RefsSnapshot({"main": TIP, "b": TIP}, {}, None), settings, reader)
+    shared.note_branches(RefsSnapshot({"main": TIP, "b": TIP}, {}, None), expected, reader)
     assert not sibling.has_refs, "what provisioning made is no news"
-    shared.note_branches(RefsSnapshot({"main": OTHER, "b": TIP}, {}, None), settings, reader)
+    shared.note_branches(RefsSnapshot({"main": OTHER, "b": TIP}, {}, None), expected, reader)
     assert sibling.has_refs
     assert not reader.has_refs

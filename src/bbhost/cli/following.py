@@ -39,18 +39,11 @@ async def find_environment(client: HubClient, named: str) -> Environment:
     """
     listed = await client.get(EnvironmentList, "/environments", include_destroyed=True)
     everything = listed.environments
+    living = [one for one in everything if one.state is not ServerState.DESTROYED]
     for matches in (
         [one for one in everything if one.id == named],
-        [
-            one
-            for one in everything
-            if one.name == named and one.state is not ServerState.DESTROYED
-        ],
-        [
-            one
-            for one in everything
-            if one.id.startswith(named) and one.state is not ServerState.DESTROYED
-        ],
+        [one for one in living if one.name == named],
+        [one for one in living if one.id.startswith(named)],
         [one for one in everything if one.id.startswith(named)],
         [one for one in everything if one.name == named],
     ):

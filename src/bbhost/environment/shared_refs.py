@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from bbhost.environment.ports import ChangeLike
 from bbhost.watch.values import WatchBackend
 from bbhost.watch.watch import Watch
-from bbhost.workspace.refs import BranchSetting, RefsSnapshot
+from bbhost.workspace.refs import ExpectedBranch, RefsSnapshot
 from bbhost.workspace.repository import Repository
 from bbhost.workspace.tools import WorkspaceTools
 
@@ -62,39 +62,39 @@ class SharedRefs:
             self.seen[watch] = watch.refs_marks
 
     def note_branches(
-        self, refs: RefsSnapshot, settings: dict[str, BranchSetting], reader: Watch
+        self, refs: RefsSnapshot, expected: dict[str, ExpectedBranch], reader: Watch
     ) -> int:
         """Compare with the last reading; once for all watches.
 
         What is worth telling is told to the siblings of ``reader``: nobody else wakes them.
 
         Args:
-            settings: what provisioning does with branches; those that are seen are removed.
+            expected: what provisioning does with branches; those that are seen are removed.
 
         Returns:
             A number that is another one each time there was something worth telling.
         """
         last, self._last = self._last, refs
-        if last is not None and refs is not last and _is_news(last, refs, settings):
+        if last is not None and refs is not last and _is_news(last, refs, expected):
             self._news = next(_numbers)
             for watch in self.seen:
                 if watch is not reader:
                     watch.tell_refs()
-        for name, setting in list(settings.items()):
+        for name, one in list(expected.items()):
             tip = refs.heads.get(name)
-            if tip == setting.tip or (tip is not None and setting.ended):
-                del settings[name]
+            if tip == one.tip or (tip is not None and one.ended):
+                del expected[name]
         return self._news
 
 
 def _is_news(
-    last: RefsSnapshot, refs: RefsSnapshot, settings: Mapping[str, BranchSetting]
+    last: RefsSnapshot, refs: RefsSnapshot, expected: Mapping[str, ExpectedBranch]
 ) -> bool:
     """Whether anything differs but branches that are where provisioning sets them."""
     return (
         (last.remotes, last.origin_head) != (refs.remotes, refs.origin_head)
         or any(
-            last.heads.get(name) != tip and (name not in settings or settings[name].tip != tip)
+            last.heads.get(name) != tip and (name not in expected or expected[name].tip != tip)
             for name, tip in refs.heads.items()
         )
         or not last.heads.keys() <= refs.heads.keys()
@@ -163,5 +163,5 @@ class RepositoryWatch:
         for nobody could have noticed what happened meanwhile.
         """
         refs = await self.read_refs()
-        settings = self.tools.refs.settings(self.repository.common_dir)
-        return self.shared.note_branches(refs, settings, self.watch)
+        expected = self.tools.refs.expected(self.repository.common_dir)
+        return self.shared.note_branches(refs, expected, self.watch)

@@ -16,6 +16,8 @@ def make_private_directory(path: Path) -> None:
     except FileNotFoundError:
         make_private_directory(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-    except FileExistsError:
+    except (
+        OSError
+    ):  # as Path.mkdir: some systems say of a directory that is there something else than that
         if not path.is_dir():
             raise

@@ -17,6 +17,7 @@ from bbhost.errors import (
 )
 from bbhost.processes.spawn import ProcessOpener
 from bbhost.toolkit.faults import fault_point
+from bbhost.toolkit.private_directory import make_private_directory
 from bbhost.workspace.discover import (
     Described,
     Found,
@@ -150,7 +151,7 @@ def _check(root: Path, spec: ManagedWorktreeSpec) -> Repository:
 
 
 def _make_parent(path: Path) -> None:
-    path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directory(path.parent.parent)
     path.parent.mkdir(exist_ok=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from bbhost.domain.workspace import DiscoveredWorkspace
 from bbhost.errors import InvalidPersonalPathError, NotRemovableError
 from bbhost.toolkit.faults import fault_point
+from bbhost.toolkit.private_directory import make_private_directory
 from bbhost.workspace.disk import on_disk
 from bbhost.workspace.making import BeforeCreating
 from bbhost.workspace.managed_root import PERSONAL_WORKSPACES, require_beneath
@@ -58,5 +59,5 @@ def _usable_directory(data_dir: Path, path: Path) -> bool:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directory(path.parent)
     path.mkdir(exist_ok=True)

@@ -64,7 +64,7 @@ class RefsSnapshot:
 
 
 @define(eq=False)
-class BranchSetting:
+class ExpectedBranch:
     """A branch that provisioning sets, until a reading shows it."""
 
     tip: str
@@ -84,7 +84,7 @@ class _Entry:
     """What was read last, for the next reading to share with."""
     last_changes: int = 0
     """The flight that brought it."""
-    settings: dict[str, BranchSetting] = field(factory=dict)
+    expected: dict[str, ExpectedBranch] = field(factory=dict)
 
 
 class RefsCache:
@@ -159,7 +159,7 @@ class RefsCache:
             del self._entries[common_dir]
 
     @contextmanager
-    def setting(self, common_dir: Path, branch: str, tip: str | None) -> Iterator[None]:
+    def expecting(self, common_dir: Path, branch: str, tip: str | None) -> Iterator[None]:
         """Provisioning sets a branch within this context, so that its being there is no news.
 
         Args:
@@ -171,18 +171,18 @@ class RefsCache:
         if entry is None or tip is None:
             yield
             return
-        entry.settings[branch] = setting = BranchSetting(tip)
+        entry.expected[branch] = one = ExpectedBranch(tip)
         try:
             yield
         except BaseException:
-            entry.settings.pop(branch, None)
+            entry.expected.pop(branch, None)
             raise
-        setting.ended = True
+        one.ended = True
 
-    def settings(self, common_dir: Path) -> dict[str, BranchSetting]:
+    def expected(self, common_dir: Path) -> dict[str, ExpectedBranch]:
         """Branches that provisioning sets, or has set and nobody has seen: whoever sees one removes it."""
         entry = self._entries.get(common_dir)
-        return {} if entry is None else entry.settings
+        return {} if entry is None else entry.expected
 
     async def _read(
         self, repository: Repository, last: RefsSnapshot | None = None

@@ -11,6 +11,7 @@ import trio
 
 from bbhost.errors import BbhostError, WorktreeCleanupError
 from bbhost.toolkit.faults import fault_point
+from bbhost.toolkit.private_directory import make_private_directory
 from bbhost.workspace.disk import on_disk
 from bbhost.workspace.registration import find_registration, linked_git_dir
 from bbhost.workspace.removal import delete_registration
@@ -140,7 +141,7 @@ def _marker(path: Path) -> Path:
 
 
 def _write_marker(path: Path, common_dir: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directory(path.parent)
     _marker(path).write_bytes(os.fsencode(common_dir))
 
 

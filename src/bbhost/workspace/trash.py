@@ -20,6 +20,7 @@ from typing import Any
 from attrs import asdict, define, field, frozen
 
 from bbhost.toolkit.faults import fault_point
+from bbhost.toolkit.private_directory import make_private_directory
 
 TRASH_DIRECTORY = "trash"
 """Name within the data directory."""
@@ -134,7 +135,7 @@ class Trash:
 
 
 def _move(path: Path, directory: Path, note: TrashNote) -> TrashEntry | None:
-    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directory(directory.parent)
     directory.mkdir(mode=0o700)
     try:
         fault_point("trash.entry_made")

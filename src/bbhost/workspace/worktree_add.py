@@ -102,7 +102,7 @@ async def add_worktree(
     try:
         # The cache of refs hears of the new branch from whoever watches the repository, as it does of
         # any other; telling it here as well would have every worktree read them twice.
-        with tools.refs.setting(order.source.common_dir, order.branch, order.tip):
+        with tools.refs.expecting(order.source.common_dir, order.branch, order.tip):
             await _add_and_tell(tools, order, transcript)
         await _tell_filters(tools, order, transcript)
     except Exception:

@@ -164,17 +164,17 @@ async def test_a_reading_for_those_who_watched_before_is_not_kept(repo: Path):
 async def test_what_provisioning_sets_is_known_until_it_is_seen(repo: Path):
     cache = RefsCache(Git())
     common_dir = repository_at(repo).common_dir
-    with cache.setting(common_dir, "b", "1"):
-        assert cache.settings(common_dir) == {}, "nobody watches"
+    with cache.expecting(common_dir, "b", "1"):
+        assert cache.expected(common_dir) == {}, "nobody watches"
     cache.trust(common_dir)
-    with cache.setting(common_dir, "b", "1"):
-        assert not cache.settings(common_dir)["b"].ended
-    assert cache.settings(common_dir)["b"].ended
-    with pytest.raises(KeyError), cache.setting(common_dir, "c", "1"):
+    with cache.expecting(common_dir, "b", "1"):
+        assert not cache.expected(common_dir)["b"].ended
+    assert cache.expected(common_dir)["b"].ended
+    with pytest.raises(KeyError), cache.expecting(common_dir, "c", "1"):
         raise KeyError
-    with cache.setting(common_dir, "unknown", None):
+    with cache.expecting(common_dir, "unknown", None):
         pass
-    assert list(cache.settings(common_dir)) == ["b"]
+    assert list(cache.expected(common_dir)) == ["b"]
 
 
 def test_names_that_are_not_utf8_fit_into_json():
